@@ -1,0 +1,36 @@
+"""What a model is, apart from its weights: everything downstream is keyed by a ModelSpec."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model, resolved: its weights are at hand and have been hashed.
+
+    `bands` are in the order of the network's input channels; `means` and `stds` are in model DN (reflectance x 10000),
+    one per band. `classes` are the names in the order of the outputs.
+    """
+
+    name: str
+    architecture: str
+    """The name timm knows the network by."""
+    bands: tuple[str, ...]
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+    patch_size: int
+    classes: tuple[str, ...]
+    weights: str
+    """Where they come from: `hub`, `folder`, `random` or `onnx`."""
+    source: str
+    """The repo id, the folder, the seed or the file, in words for tags and reports."""
+    revision: str | None
+    """The resolved commit of the Hub repository; None elsewhere."""
+    weights_hash: str
+    """sha256 of the weights file, hexadecimal."""
+    path: Path
+    """The folder with `config.json` and `model.safetensors`, or the .onnx file."""
+
+    @property
+    def trained(self) -> bool:
+        return self.weights != "random"
