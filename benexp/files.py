@@ -1,6 +1,5 @@
 """Writing files so that a file that exists is complete."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,6 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.stem}{PARTIAL}{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The contract of a backend: what executes the model on the patches of a chunk.
 
-A backend is a context manager. The public methods check state and results; subclasses override `_open`, `_infer` and `_close`,
-and a device backend may override `_classify` to upload a chunk once and cut patches on the device.
+A backend is a context manager. The public methods check state and results; subclasses override `_open`, `_infer` and
+`_close`, and a device backend may override `_classify` to upload a chunk once and cut patches on the device.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Backend:
     needs: ClassVar[Needs] = "nothing"
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     pads: ClassVar[bool] = True
-    """Whether the last batch is filled up to `batch_size`: engines that choose their kernels by the batch's shape need it."""
+    """Whether the last batch is filled up to `batch_size`: engines that choose kernels by the batch's shape need it."""
 
     def __init__(
         self,
@@ -40,7 +40,9 @@ class Backend:
         threads: int | None = None,
     ) -> None:
         if precision not in self.precisions:
-            raise BenexpError(f"backend.precision={precision}: {type(self).__name__} takes {', '.join(self.precisions)}")
+            raise BenexpError(
+                f"backend.precision={precision}: {type(self).__name__} takes {', '.join(self.precisions)}"
+            )
         self.spec = spec
         self.artefact = artefact
         self.batch_size = batch_size
@@ -67,8 +69,8 @@ class Backend:
     ) -> npt.NDArray[np.float32]:
         """The class probabilities [n, classes] of the patches of a chunk.
 
-        `chunk` [bands, h, w] is in model DN, `valid` [h, w] marks its usable pixels, `origins` [n, 2] are the (row, col) of the
-        patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean.
+        `chunk` [bands, h, w] is in model DN, `valid` [h, w] marks its usable pixels, `origins` [n, 2] are the (row, col)
+        of the patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean.
 
         Raises BenexpError where the model answers in another shape or with anything but probabilities.
         """
@@ -77,10 +79,14 @@ class Backend:
         probabilities = self._classify(chunk, valid, origins)
         expected = (len(origins), len(self.spec.classes))
         if probabilities.shape != expected:
-            raise BenexpError(f"model {self.spec.name} answered in shape {probabilities.shape}, not {expected}: is it the right model file?")
+            raise BenexpError(
+                f"model {self.spec.name} answered in shape {probabilities.shape}, not {expected}: is it the right file?"
+            )
         # Written so that NaN fails too.
         if not np.all((probabilities >= 0) & (probabilities <= 1)):
-            raise BenexpError(f"model {self.spec.name} on {type(self).__name__} at {self.precision} answered NaN or values outside 0 to 1")
+            raise BenexpError(
+                f"model {self.spec.name} on {type(self).__name__} at {self.precision} answered NaN or outside 0 to 1"
+            )
         return probabilities
 
     def close(self) -> None:
@@ -102,14 +108,16 @@ class Backend:
         self.open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _open(self) -> None:
         """Load and compile."""
 
     def _infer(self, patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Probabilities [n, classes] of patches [n, bands, patch, patch] in model DN. `patches` is reused after the call."""
+        """Probabilities [n, classes] of patches [n, bands, patch, patch] in model DN; the caller reuses `patches`."""
         raise NotImplementedError
 
     def _close(self) -> None:
