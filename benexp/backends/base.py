@@ -65,12 +65,12 @@ class Backend:
         self,
         chunk: npt.NDArray[Any],
         valid: npt.NDArray[np.bool_],
-        origins: npt.NDArray[np.integer],
+        origins: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.float32]:
         """The class probabilities [n, classes] of the patches of a chunk.
 
-        `chunk` [bands, h, w] is in model DN, `valid` [h, w] marks its usable pixels, `origins` [n, 2] are the (row, col)
-        of the patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean.
+        `chunk` [bands, h, w] is in model DN, `valid` [h, w] marks its usable pixels, `origins` [n, 2] are the (row,
+        col) of the patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean.
 
         Raises BenexpError where the model answers in another shape or with anything but probabilities.
         """
@@ -124,7 +124,7 @@ class Backend:
         """Free what `_open` took."""
 
     def _classify(
-        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.integer]
+        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
         answers = np.empty((len(origins), len(self.spec.classes)), np.float32)
         done = 0
@@ -134,7 +134,7 @@ class Backend:
         return answers
 
     def _batches(
-        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.integer]
+        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
     ) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
         """Cut patches into one reused buffer; yields it with the number of real patches in it."""
         size = self.spec.patch_size
