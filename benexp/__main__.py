@@ -1,0 +1,19 @@
+"""`python -m benexp` and the command `benexp`."""
+
+import sys
+
+
+def main() -> None:
+    """Answer `--help` without composing anything; otherwise run the task."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from benexp.usage import usage
+
+        print(usage())
+    else:
+        from benexp.app import main
+
+        sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

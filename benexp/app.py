@@ -1,0 +1,147 @@
+"""The Hydra entry point: quote paths, compose, check, run the task; and the same from Python."""
+
+import importlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benexp.errors import BenexpError
+from benexp.usage import conf_folder, groups
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger("benexp")
+
+PATH_KEYS = ("tile_folder", "input_dir", "output_folder", "model.path")
+
+
+def quote_path(argument: str) -> str:
+    """An override whose value is a path, quoted so that Hydra's grammar takes every character of it as it is.
+
+    >>> quote_path("tile_folder=/data/a, b")
+    "tile_folder='/data/a, b'"
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or key.lstrip("+") not in PATH_KEYS or value in ("null", ""):
+        return argument
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and not Path(value).exists():
+        return argument  # quoted for Hydra already
+    # Hydra unescapes a backslash only before a quote, at the end of the text, and before an interpolation.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code."""
+    debug = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    # Makes Hydra pass exceptions on, so that they are worded here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.basicConfig(format="benexp: %(levelname)s: %(message)s", stream=sys.stderr)
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.ERROR, "error")
+
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    failed: list[str] = []
+
+    def job(composed: "DictConfig") -> None:
+        try:
+            run(composed, in_sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+        except BenexpError as error:
+            # Returned, not raised: Hydra would leave the other jobs of a sweep undone.
+            failed.append(str(error))
+            log.error("%s", error)
+
+    sys.argv[1:] = [quote_path(argument) for argument in arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        log.error("%s", explain(error))
+        return 1
+    return 1 if failed else 0
+
+
+def classify(
+    tile_folder: str | os.PathLike[str], output_folder: str | os.PathLike[str] = "outputs", *overrides: str
+) -> dict[str, Any]:
+    """Classify one product: what `benexp tile_folder=... output_folder=... OVERRIDES` does.
+
+    Returns the run's record, the content of `run.json`; its `files` are paths beneath `<output_folder>/<tile>/`.
+    Raises BenexpError where the command line would print an error.
+
+    >>> record = classify("S2A_....SAFE", "maps", "chunking.stride=30")  # doctest: +SKIP
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    paths = [f"tile_folder={os.fspath(tile_folder)}", f"output_folder={os.fspath(output_folder)}"]
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            composed = compose("config", [quote_path(argument) for argument in [*overrides, *paths]])
+    except HydraException as error:
+        raise BenexpError(explain(error)) from error
+    records = run(composed)
+    return records[0] if records else {}
+
+
+def run(composed: "DictConfig", in_sweep: bool = False) -> list[dict[str, Any]]:
+    """Check a composed configuration and run its task; the records of what was done."""
+    from benexp.config import check, config_hash
+
+    config = check(composed)
+    if in_sweep:
+        # Each job of a sweep has a folder of its own, or they would overwrite one another.
+        config.output_folder = str(Path(config.output_folder) / "jobs" / config_hash(config)[:12])
+    if config.task.name not in groups()["task"]:
+        raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
+    records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(config)
+    return records
+
+
+def explain(error: BaseException) -> str:
+    """One line for the user about an exception that is not ours."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, BenexpError):
+        return str(error)
+    text = " ".join(str(error).split())
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(unknown[1])
+    if choice := re.search(r"Could not find '([^']+)/([^']*)'", text):
+        taken = ", ".join(groups().get(choice[1], [])) or "no such group"
+        return f"{choice[1]}={choice[2]}: takes {taken}"
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return text
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or text}"
+    return f"unexpected {type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def _unknown_key(key: str) -> str:
+    import difflib
+
+    from hydra import compose, initialize_config_dir
+    from omegaconf import DictConfig, OmegaConf
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        default = compose("config")
+    parent, _, name = key.rpartition(".")
+    while parent and not isinstance(OmegaConf.select(default, parent), DictConfig):
+        parent, _, name = parent.rpartition(".")
+    siblings = list(map(str, OmegaConf.select(default, parent) if parent else default))
+    close = difflib.get_close_matches(name, siblings, 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown key {key}{hint}: {parent or 'the configuration'} takes {', '.join(siblings)}"

@@ -1,0 +1,196 @@
+"""The schema of a configuration: what every key takes. Checked before any work.
+
+The YAML files under conf/ hold the defaults; the classes here hold the types and the limits.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benexp.blending import WINDOWS
+from benexp.errors import BenexpError
+
+INTEGRITY = ("auto", "checksum", "structure", "none")
+SCL_CLASSES = range(12)
+
+
+@dataclass
+class Task:
+    name: str
+
+
+@dataclass
+class Model:
+    name: str
+    weights: str
+    repo_id: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    architecture: str | None = None
+    bands: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Chunking:
+    chunk_size: int
+    patch_size: int
+    stride: int
+    blend: str
+    min_valid: float
+
+
+@dataclass
+class Layers:
+    names: list[str]
+    probs_dtype: str = "float32"
+    thresholds: Any = 0.5
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Region:
+    pixels: list[int] | None = None
+    bbox: list[float] | None = None
+    crs: str | None = None
+
+
+@dataclass
+class Mask:
+    scl: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Demo:
+    size: int = 1200
+    seed: int = 7
+
+
+@dataclass
+class Tracking:
+    name: str
+
+
+@dataclass
+class Config:
+    task: Task
+    model: Model
+    chunking: Chunking
+    backend: dict[str, Any]
+    """`_target_` names the class; the other keys are its arguments, so that users' own backends take their own."""
+    layers: Layers
+    tracking: Tracking
+    tile_folder: str | None = None
+    input_dir: str | None = None
+    output_folder: str = "outputs"
+    offset: Any = "auto"
+    region: Region = field(default_factory=Region)
+    mask: Mask = field(default_factory=Mask)
+    integrity: str = "auto"
+    resume: bool = True
+    seed: int = 0
+    dry_run: bool = False
+    demo: Demo | None = None
+
+
+# What omegaconf calls the types, in words.
+TYPES = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "String": "a text",
+    "ListConfig": "a list such as [1,2]",
+}
+
+
+def check(composed: DictConfig) -> Config:
+    """The typed configuration. Raises BenexpError naming the key, what it got and what it takes."""
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+    except OmegaConfBaseException as error:
+        raise BenexpError(_explain(error, composed)) from error
+    assert isinstance(config, Config)
+    for key, got, right, takes in _limits(config):
+        if not right:
+            raise BenexpError(f"{key}={got}: takes {takes}")
+    return config
+
+
+def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
+    """Key, value, whether it is right, and what it takes."""
+    k, pixels, bbox = c.chunking, c.region.pixels, c.region.bbox
+    offset_is_number = isinstance(c.offset, int) and not isinstance(c.offset, bool)
+    limits = [
+        ("chunking.patch_size", k.patch_size, k.patch_size >= 1, "a whole number from 1"),
+        (
+            "chunking.chunk_size",
+            k.chunk_size,
+            k.chunk_size >= k.patch_size,
+            f"a whole number from chunking.patch_size={k.patch_size}, or every pixel would be read many times over",
+        ),
+        (
+            "chunking.stride",
+            k.stride,
+            1 <= k.stride <= k.patch_size,
+            f"1 to chunking.patch_size={k.patch_size}, or pixels between the patches would get no class",
+        ),
+        ("chunking.blend", k.blend, k.blend in WINDOWS, ", ".join(WINDOWS)),
+        ("chunking.min_valid", k.min_valid, 0 <= k.min_valid <= 1, "a share from 0 to 1"),
+        ("offset", c.offset, c.offset in ("auto", "none") or offset_is_number, "auto, none or a whole number"),
+        ("integrity", c.integrity, c.integrity in INTEGRITY, ", ".join(INTEGRITY)),
+        ("mask.scl", c.mask.scl, all(s in SCL_CLASSES for s in c.mask.scl), "classes from 0 to 11"),
+        (
+            "region.pixels",
+            pixels,
+            pixels is None or (len(pixels) == 4 and min(pixels[:2]) >= 0 and min(pixels[2:]) > 0),
+            "[row,col,height,width], the first two from 0, the last two from 1",
+        ),
+        (
+            "region.bbox",
+            bbox,
+            bbox is None or (len(bbox) == 4 and bbox[0] < bbox[2] and bbox[1] < bbox[3]),
+            "[west,south,east,north] with west < east and south < north",
+        ),
+        ("region", "pixels and bbox", pixels is None or bbox is None, "one of the two"),
+        ("region.crs", c.region.crs, c.region.crs is None or bbox is not None, "a CRS only beside region.bbox"),
+        ("backend._target_", c.backend.get("_target_"), bool(c.backend.get("_target_")), "the class of a backend"),
+    ]
+    for key in ("batch_size", "threads"):
+        value = c.backend.get(key)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        limits.append((f"backend.{key}", value, value is None or (whole and value >= 1), "a whole number from 1"))
+    if c.demo:
+        limits.append(("demo.size", c.demo.size, k.patch_size <= c.demo.size <= 10980, f"{k.patch_size} to 10980"))
+    return limits
+
+
+def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
+    key = error.full_key or "the configuration"
+    what = str(error.msg or error).splitlines()[0]
+    got = OmegaConf.select(composed, str(key), throw_on_missing=False) if error.full_key else None
+    for name, words in TYPES.items():
+        if f"converted to {name}" in what or f"to {name}" in what:
+            return f"{key}={got}: takes {words}"
+    if "not in" in what and error.full_key:
+        parent = str(key).rpartition(".")[0]
+        siblings = OmegaConf.select(OmegaConf.structured(Config), parent) if parent else OmegaConf.structured(Config)
+        return f"unknown key {key}: {parent or 'the configuration'} takes {', '.join(map(str, siblings or ()))}"
+    return f"{key}={got}: {what}"
+
+
+NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run")
+
+
+def config_hash(config: Config) -> str:
+    """What was asked, apart from where things lie and how they are tracked."""
+    asked = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(asked, dict)
+    return digest({str(key): value for key, value in asked.items() if key not in NOT_IN_HASH})
+
+
+def digest(value: Any) -> str:
+    """sha256 of anything that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,168 @@
+"""Where patches lie on a tile, the chunks that cover them, and the model's answers for all of them."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from benexp.errors import BenexpError
+from benexp.files import replacing
+from benexp.window import Window
+
+
+def positions(length: int, patch_size: int, stride: int) -> npt.NDArray[np.int64]:
+    """Patch origins along an axis of `length` pixels: 0, stride, 2 stride, ... and a last one clamped to the edge.
+
+    >>> positions(10, patch_size=4, stride=4).tolist()
+    [0, 4, 6]
+    """
+    last = length - patch_size
+    origins = np.arange(0, last + 1, stride)
+    return origins if origins[-1] == last else np.append(origins, last)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Patches that are read and classified at once: `rows` and `cols` index the grid, `window` is the union of them."""
+
+    rows: slice
+    cols: slice
+    window: Window
+    origins: npt.NDArray[np.int64]
+    """[n, 2]: (row, col) of each patch's upper left pixel in the window, in the row-major order of the grid."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows and columns of patches there are."""
+        return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """One grid of patches over a whole tile of `tile_shape` pixels; no chunk size ever moves a patch.
+
+    Raises BenexpError where the tile is smaller than a patch, or where patches would leave gaps.
+    """
+
+    tile_shape: tuple[int, int]
+    patch_size: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        height, width = self.tile_shape
+        if min(height, width) < self.patch_size:
+            raise BenexpError(
+                f"the tile is {width} x {height} pixels at 10 m, smaller than one patch of "
+                f"{self.patch_size} x {self.patch_size}: nothing can be classified"
+            )
+        if not 1 <= self.stride <= self.patch_size:
+            raise BenexpError(
+                f"chunking.stride={self.stride}: takes 1 to chunking.patch_size={self.patch_size}, "
+                "or pixels between the patches would get no class"
+            )
+
+    @cached_property
+    def rows(self) -> npt.NDArray[np.int64]:
+        return positions(self.tile_shape[0], self.patch_size, self.stride)
+
+    @cached_property
+    def cols(self) -> npt.NDArray[np.int64]:
+        return positions(self.tile_shape[1], self.patch_size, self.stride)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), len(self.cols)
+
+    def chunks(self, chunk_size: int) -> list[Chunk]:
+        """The tile cut into squares of `chunk_size`; a chunk owns the patches whose origin lies in its square."""
+        if chunk_size < self.patch_size:
+            raise BenexpError(
+                f"chunking.chunk_size={chunk_size}: takes at least chunking.patch_size={self.patch_size}, "
+                "or every pixel would be read many times over"
+            )
+        return [
+            self._chunk(rows, cols) for rows in _runs(self.rows, chunk_size) for cols in _runs(self.cols, chunk_size)
+        ]
+
+    def _chunk(self, rows: slice, cols: slice) -> Chunk:
+        tops, lefts = self.rows[rows], self.cols[cols]
+        top, left = int(tops[0]), int(lefts[0])
+        window = Window(
+            top, left, int(tops[-1]) + self.patch_size - top, int(lefts[-1]) + self.patch_size - left
+        )
+        origins = np.stack(np.meshgrid(tops - top, lefts - left, indexing="ij"), axis=-1).reshape(-1, 2)
+        return Chunk(rows, cols, window, origins)
+
+
+def _runs(origins: npt.NDArray[np.int64], chunk_size: int) -> Iterator[slice]:
+    """Index ranges of the sorted `origins` that share a square."""
+    starts = np.flatnonzero(np.diff(origins // chunk_size, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], len(origins)], strict=True):
+        yield slice(int(start), int(stop))
+
+
+def valid_share(
+    valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64], patch_size: int
+) -> npt.NDArray[np.float64]:
+    """The share [n] of valid pixels in each patch of a chunk, by an integral image."""
+    sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
+    np.cumsum(np.cumsum(valid, axis=0, dtype=np.int64), axis=1, out=sums[1:, 1:])
+    top, left = origins.T
+    bottom, right = top + patch_size, left + patch_size
+    counts = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return counts / patch_size**2
+
+
+@dataclass
+class ProbabilityGrid:
+    """The model's answers for a tile: all that rendering needs.
+
+    `probabilities` [rows, cols, classes] hold 0 where a patch was skipped, `classified` [rows, cols] tells which were
+    not, `valid` [h, w] marks the usable pixels of the tile.
+    """
+
+    patches: PatchGrid
+    probabilities: npt.NDArray[np.float32]
+    classified: npt.NDArray[np.bool_]
+    valid: npt.NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, patches: PatchGrid, classes: int) -> Self:
+        return cls(
+            patches,
+            np.zeros((*patches.shape, classes), np.float32),
+            np.zeros(patches.shape, bool),
+            np.zeros(patches.tile_shape, bool),
+        )
+
+    def save(self, path: Path, about: dict[str, Any]) -> None:
+        """Write it whole or not at all, with what made it; `about["grid_key"]` says what it may be reused for."""
+        with replacing(path) as temporary:
+            np.savez_compressed(
+                temporary,
+                about=np.array(json.dumps(about)),
+                probabilities=self.probabilities,
+                classified=self.classified,
+                valid=np.packbits(self.valid, axis=1),
+            )
+
+    @classmethod
+    def load(cls, path: Path, key: str, patches: PatchGrid) -> tuple[Self, dict[str, Any]] | None:
+        """The grid saved at `path` and what made it, if its key is this one; None where there is none such."""
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                about = json.loads(str(saved["about"]))
+                if about["grid_key"] != key:
+                    return None
+                valid = np.unpackbits(saved["valid"], axis=1, count=patches.tile_shape[1]).astype(bool)
+                return cls(patches, saved["probabilities"], saved["classified"], valid), about
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise BenexpError(f"{path}: not a probability grid ({error}): delete it or say resume=false") from error

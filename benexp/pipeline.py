@@ -1,0 +1,156 @@
+"""One tile: the two stages that meet in the probability grid, and the order of things inside them."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from benexp import layers as layers_module
+from benexp.backends.base import Backend
+from benexp.blending import blend, window_weights
+from benexp.grid import Chunk, PatchGrid, ProbabilityGrid, valid_share
+from benexp.layers import Layer
+from benexp.measure.clocks import StageClocks
+from benexp.window import Window
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+BLOCK = 512
+"""Pixels along the side of a rendered block: the rasters' internal tiles, and never the chunk size, so that the order of
+additions, and with it the last bit of every pixel, is the same for every chunk size."""
+
+
+class Readable(Protocol):
+    """What the pipeline needs of a tile."""
+
+    shape: tuple[int, int]
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]: ...
+
+
+class Writer(Protocol):
+    """What the pipeline needs of an output raster."""
+
+    layer: Layer
+
+    def write(self, values: npt.NDArray[Any], window: Window) -> None: ...
+
+
+def classify(
+    tile: Readable,
+    backend: Backend,
+    patches: PatchGrid,
+    *,
+    chunk_size: int,
+    min_valid: float,
+    clocks: StageClocks,
+) -> ProbabilityGrid:
+    """The model's answers for every patch of a tile. The next chunk is read while the backend works on this one."""
+    grid = ProbabilityGrid.empty(patches, len(backend.spec.classes))
+    chunks = patches.chunks(chunk_size)
+
+    def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        with clocks.stage("read"):
+            return tile.read(chunk.window)
+
+    with ThreadPoolExecutor(1, "read-ahead") as reader:
+        bar = tqdm(total=patches.shape[0] * patches.shape[1], desc="classify", unit="patch", disable=None)
+        for chunk, (pixels, valid) in zip(chunks, _one_ahead(reader, read, chunks), strict=True):
+            grid.valid[chunk.window.slices] |= valid
+            wanted = valid_share(valid, chunk.origins, patches.patch_size) >= min_valid
+            with clocks.stage("infer"):
+                answers = backend.classify(pixels, valid, chunk.origins[wanted])
+            at = np.ix_(np.arange(chunk.rows.start, chunk.rows.stop), np.arange(chunk.cols.start, chunk.cols.stop))
+            here = np.zeros((len(wanted), answers.shape[1]), np.float32)
+            here[wanted] = answers
+            grid.probabilities[at] = here.reshape(*chunk.shape, -1)
+            grid.classified[at] = wanted.reshape(chunk.shape)
+            bar.update(len(wanted))
+        bar.close()
+    return grid
+
+
+def _one_ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], ahead: int = 1
+) -> Iterator[Result]:
+    """The results in order, with `ahead` of them under way while the caller works on one."""
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@dataclass
+class Rendered:
+    """What is known of the class map once it is rendered."""
+
+    pixels: npt.NDArray[np.int64]
+    """[classes]: how many pixels have each class."""
+    map_hash: str
+    """sha256 of the map's shape and pixels."""
+    thumbnail: npt.NDArray[np.uint8]
+    """Every n-th pixel of the class map, so that its longer side stays under the size asked for."""
+
+
+def render(
+    grid: ProbabilityGrid,
+    writers: Sequence[Writer],
+    class_names: tuple[str, ...],
+    *,
+    blend_shape: str,
+    clocks: StageClocks,
+    threads: int,
+    thumbnail_size: int = 1024,
+) -> Rendered:
+    """Make pixels of the grid, block by block, and hand them to the writers, of which one must be the class layer's."""
+    height, width = grid.patches.tile_shape
+    window = window_weights(grid.patches.patch_size, blend_shape)
+    pixels = np.zeros(len(class_names) + 1, np.int64)
+    step = -(-max(height, width) // thumbnail_size)
+    thumbnail = np.empty((-(-height // step), -(-width // step)), np.uint8)
+    hashed = hashlib.sha256(f"{height}x{width}".encode())
+    class_index = next(i for i, writer in enumerate(writers) if writer.layer.name == "class")
+
+    def work(block: Window) -> list[npt.NDArray[Any]]:
+        with clocks.stage("blend"):
+            probabilities, valid = blend(grid, window, block)
+            return [layers_module.apply(writer.layer, probabilities, class_names, valid) for writer in writers]
+
+    blocks = [
+        Window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
+        for row in range(0, height, BLOCK)
+        for col in range(0, width, BLOCK)
+    ]
+    # Blocks run beside each other, so the matrix products inside them must not start threads of their own.
+    with ThreadPoolExecutor(threads, "render") as pool, threadpool_limits(1, user_api="blas"):
+        results = _one_ahead(pool, work, blocks, ahead=2 * threads)
+        strip = np.empty((BLOCK, width), np.uint8)
+        for block, values in zip(tqdm(blocks, desc="render", unit="block", disable=None), results, strict=True):
+            with clocks.stage("write"):
+                for writer, array in zip(writers, values, strict=True):
+                    writer.write(array, block)
+            classes = values[class_index][0]
+            strip[: block.height, block.col : block.col + block.width] = classes
+            pixels += np.bincount(np.minimum(classes, len(class_names)).ravel(), minlength=len(pixels))
+            if block.col + block.width == width:
+                hashed.update(strip[: block.height].tobytes())
+                first = -block.row % step
+                rows = strip[first : block.height : step, ::step]
+                at = (block.row + first) // step
+                thumbnail[at : at + len(rows)] = rows
+    return Rendered(pixels[:-1], hashed.hexdigest(), thumbnail)

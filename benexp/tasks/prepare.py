@@ -1,0 +1,79 @@
+"""From a configuration to a backend that is ready to open: the class, its arguments, and the artefact it needs."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hydra.utils import get_class
+
+from benexp.backends.base import Backend
+from benexp.errors import BenexpError
+from benexp.models.spec import ModelSpec
+
+
+def backend_class(backend: Mapping[str, Any]) -> type[Backend]:
+    """The class that `backend._target_` names. Raises BenexpError where it is none, or does not take the other keys."""
+    target = backend["_target_"]
+    try:
+        found = get_class(target)
+    except Exception as error:  # whatever a user's module raises while it is imported
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise BenexpError(f"backend._target_={target}: cannot be imported: {reason}") from error
+    if not issubclass(found, Backend):
+        raise BenexpError(f"backend._target_={target}: takes a subclass of benexp.backends.base.Backend")
+    taken = [name for name in inspect.signature(found).parameters if name not in ("spec", "artefact")]
+    for key in _arguments(backend):
+        if key not in taken and "kwargs" not in taken:
+            raise BenexpError(f"unknown key backend.{key}: {found.__name__} takes {', '.join(taken)}")
+    return found
+
+
+def make_backend(backend: Mapping[str, Any], spec: ModelSpec) -> Backend:
+    """An unopened backend whose artefact exists; exporting it, the first time, may take a minute."""
+    found = backend_class(backend)
+    return found(spec, _artefact(found, spec), **_arguments(backend))
+
+
+def _arguments(backend: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in backend.items() if key != "_target_"}
+
+
+def _artefact(found: type[Backend], spec: ModelSpec) -> Path | None:
+    if found.needs == "nothing":
+        return None
+    if found.needs == "checkpoint":
+        if spec.weights == "onnx":
+            raise BenexpError(f"{found.__name__} runs checkpoints, not {spec.path}: choose backend=onnxruntime-cpu")
+        return spec.path
+    if spec.weights == "onnx":
+        return spec.path
+    # Late: an installation without torch classifies with files that were exported elsewhere.
+    from exporters.onnx import cached_onnx
+
+    return cached_onnx(spec)
+
+
+class LazyBackend:
+    """A backend that is made and opened when a tile first needs it, and kept for the tiles after it."""
+
+    def __init__(self, backend: Mapping[str, Any], spec: ModelSpec) -> None:
+        self._config = backend
+        self._spec = spec
+        self._open: Backend | None = None
+        backend_class(backend)
+
+    def get(self) -> Backend:
+        if self._open is None:
+            made = make_backend(self._config, self._spec)
+            made.open()
+            self._open = made
+        return self._open
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._open is not None:
+            self._open.close()
