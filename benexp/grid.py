@@ -93,9 +93,7 @@ class PatchGrid:
     def _chunk(self, rows: slice, cols: slice) -> Chunk:
         tops, lefts = self.rows[rows], self.cols[cols]
         top, left = int(tops[0]), int(lefts[0])
-        window = Window(
-            top, left, int(tops[-1]) + self.patch_size - top, int(lefts[-1]) + self.patch_size - left
-        )
+        window = Window(top, left, int(tops[-1]) + self.patch_size - top, int(lefts[-1]) + self.patch_size - left)
         origins = np.stack(np.meshgrid(tops - top, lefts - left, indexing="ij"), axis=-1).reshape(-1, 2)
         return Chunk(rows, cols, window, origins)
 

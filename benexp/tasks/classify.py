@@ -207,7 +207,9 @@ class _Job:
             "BENEXP_VERSION": __version__,
             "MODEL": self.spec.name,
             "REVISION": self.spec.revision or self.spec.weights_hash[:16],
-            "WEIGHTS": self.spec.source if self.spec.trained else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
+            "WEIGHTS": self.spec.source
+            if self.spec.trained
+            else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
             "BACKEND": str(about["backend"]["backend"]),
             "PRECISION": str(about["backend"]["precision"]),
             "STRIDE": str(self.config.chunking.stride),

@@ -1,0 +1,36 @@
+# make demo, make test, make test-long: each sets everything up first, into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := torch,cpu,dev
+
+.PHONY: demo test test-long lint setup clean
+
+demo: setup
+	$(BIN)/benexp experiment=demo
+	@echo "Open outputs/demo/*/viewer.html in a browser, the .tif files in QGIS."
+
+test: lint
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: setup
+	$(BIN)/python -m pytest -m long
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/ready
+
+# The stamp comes last: a set-up that was cut off is taken up again, from a new environment where the old one is broken.
+$(VENV)/ready: pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf $(VENV)
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV) || { \
+		echo "No virtual environment can be made with '$(PYTHON)': install Python 3.11 with venv (Debian: apt-get install python3-venv), or name another with make PYTHON=..."; \
+		rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
