@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
 
     def job(composed: "DictConfig") -> None:
         try:
-            run(composed, in_sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+            hydra_config = HydraConfig.get()
+            run(composed, list(hydra_config.overrides.task), in_sweep=hydra_config.mode == RunMode.MULTIRUN)
         except BenexpError as error:
             # Returned, not raised: Hydra would leave the other jobs of a sweep undone.
             failed.append(str(error))
@@ -87,17 +88,21 @@ def classify(
     from hydra.errors import HydraException
 
     paths = [f"tile_folder={os.fspath(tile_folder)}", f"output_folder={os.fspath(output_folder)}"]
+    quoted = [quote_path(argument) for argument in [*paths, *overrides]]
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = compose("config", [quote_path(argument) for argument in [*overrides, *paths]])
+            composed = compose("config", quoted)
     except HydraException as error:
         raise BenexpError(explain(error)) from error
-    records = run(composed)
+    records = run(composed, quoted)
     return records[0] if records else {}
 
 
-def run(composed: "DictConfig", in_sweep: bool = False) -> list[dict[str, Any]]:
-    """Check a composed configuration and run its task; the records of what was done."""
+def run(composed: "DictConfig", overrides: Sequence[str] = (), in_sweep: bool = False) -> list[dict[str, Any]]:
+    """Check a composed configuration and run its task; the records of what was done.
+
+    `overrides` are what the user asked for, in Hydra's grammar: records show them.
+    """
     from benexp.config import check, config_hash
 
     config = check(composed)
@@ -106,7 +111,7 @@ def run(composed: "DictConfig", in_sweep: bool = False) -> list[dict[str, Any]]:
         config.output_folder = str(Path(config.output_folder) / "jobs" / config_hash(config)[:12])
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
-    records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(config)
+    records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(config, overrides)
     return records
 
 

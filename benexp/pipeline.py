@@ -24,8 +24,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BLOCK = 512
-"""Pixels along the side of a rendered block: the rasters' internal tiles, and never the chunk size, so that the order of
-additions, and with it the last bit of every pixel, is the same for every chunk size."""
+"""Pixels along the side of a rendered block: the rasters' internal tiles, and never the chunk size, so that the order
+of additions, and with it the last bit of every pixel, is the same for every chunk size."""
 
 
 class Readable(Protocol):

@@ -52,7 +52,7 @@ def test_chunks_own_each_patch_once(height: int, width: int, stride: int, chunk_
         assert chunk.window.row + chunk.window.height <= height
         assert chunk.window.col + chunk.window.width <= width
         # A chunk's origins, moved to the tile, are the grid's own positions.
-        moved = chunk.origins + [chunk.window.row, chunk.window.col]
+        moved = chunk.origins + np.array(chunk.window[:2])
         assert set(moved[:, 0]) == set(grid.rows[chunk.rows])
         assert set(moved[:, 1]) == set(grid.cols[chunk.cols])
     assert (owners == 1).all()

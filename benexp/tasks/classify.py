@@ -5,13 +5,14 @@ import dataclasses
 import json
 import logging
 import shlex
-import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benexp import cores, layers, pipeline
 from benexp.classes import CLASSES
@@ -115,10 +116,9 @@ class _Job:
                 sound = pool.submit(check_integrity, tile.product, self.config.integrity, self.spec.bands)
                 grid, about = self._grid(tile, patches, folder, clocks)
                 sound.result()
-                rendered, written = self._render(tile, grid, folder, about, clocks)
-                record = self._record(tile, grid, rendered, about, clocks)
-                record["seconds"] = round(time.perf_counter() - started, 3)
-                self._report(tile, rendered, folder, record, written)
+                rendered = self._render(tile, grid, folder, about, clocks)
+                record = self._record(tile, grid, rendered, about, clocks, started)
+                self._report(tile, rendered, folder, record)
         _summarise(folder, record)
         return [record]
 
@@ -129,7 +129,7 @@ class _Job:
             chunks = patches.chunks(self.config.chunking.chunk_size)
             chunk = max(c.window.height * c.window.width for c in chunks) * len(self.spec.bands) * 2
             height, width = tile.shape
-            bands = sum(max(1, len(layer.band_names)) * _bytes(layer) for layer in self.layers)
+            pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in self.layers)
             plan = {
                 "tile": tile.name,
                 "pixels": f"{width} x {height}",
@@ -137,7 +137,7 @@ class _Job:
                 "chunks": len(chunks),
                 # Three chunks: being read, waiting, being classified; then the decoded blocks and the mask.
                 "memory_gb": round((3 * chunk + tile.cache_bytes + height * width) / 1e9 + 0.8, 2),
-                "disk_gb": round(height * width * bands / 1e9, 2),
+                "disk_gb": round(height * width * pixel_bytes / 1e9, 2),
             }
         print(
             f"{plan['tile']}: {plan['pixels']} pixels, {plan['patches']} patches in {plan['chunks']} chunks, "
@@ -196,12 +196,12 @@ class _Job:
         clocks.add("decode", tile.decode_seconds)
         about = {"grid_key": key, "backend": backend.describe(), "reused": False}
         with clocks.stage("write"):
-            grid.save(path, key, about)
+            grid.save(path, about)
         return grid, about
 
     def _render(
         self, tile: Tile, grid: ProbabilityGrid, folder: Path, about: dict[str, Any], clocks: StageClocks
-    ) -> tuple[Rendered, list[Path]]:
+    ) -> Rendered:
         """Write all rasters under temporary names, and give them their own only when the last one is whole."""
         tags = {
             "BENEXP_VERSION": __version__,
@@ -245,4 +245,66 @@ class _Job:
                 (folder / "run.json").unlink(missing_ok=True)
                 for writer in writers:
                     writer.publish()
-        return rendered, [writer.path for writer in writers]
+        return rendered
+
+    def _record(
+        self,
+        tile: Tile,
+        grid: ProbabilityGrid,
+        rendered: Rendered,
+        about: dict[str, Any],
+        clocks: StageClocks,
+        started: float,
+    ) -> dict[str, Any]:
+        """What was asked, what ran, what was measured; `_report` adds what came out."""
+        return {
+            "tile": tile.name,
+            "product": str(self.product),
+            "shape": list(tile.shape),
+            "crs": str(tile.crs),
+            "transform": list(tile.transform)[:6],
+            "command": shlex.join(["benexp", *self.overrides]),
+            "config": dataclasses.asdict(self.config),
+            "config_hash": config_hash(self.config),
+            "grid_key": about["grid_key"],
+            "grid_reused": about["reused"],
+            "map_hash": rendered.map_hash,
+            "model": {key: value for key, value in dataclasses.asdict(self.spec).items() if key != "path"},
+            "backend": about["backend"],
+            "offsets": tile.offsets,
+            "patches": {"all": grid.classified.size, "classified": int(grid.classified.sum())},
+            "valid_pixels": int(grid.valid.sum()),
+            "warnings": list(tile.warnings),
+            "seconds": round(time.perf_counter() - started, 3),
+            "stage_seconds": clocks.rounded(),
+            "peak_memory_bytes": peak_memory(),
+            "environment": environment(),
+        }
+
+    def _report(self, tile: Tile, rendered: Rendered, folder: Path, record: dict[str, Any]) -> None:
+        """Write what people look at, and last of all run.json, whose presence means that the tile is complete."""
+        areas, classmap, preview, viewer = (
+            folder / name for name in ("areas.csv", f"{tile.name}_classmap.json", "preview.png", "viewer.html")
+        )
+        pixel_area = abs(tile.transform.a * tile.transform.e)
+        write_areas(areas, rendered.pixels, pixel_area, CLASSES)
+        write_classmap(classmap, self.spec.classes)
+        write_preview(preview, *tile.thumbnail(max(rendered.thumbnail.shape)), rendered.thumbnail, CLASSES, tile.name)
+        rasters = [folder / f"{tile.name}_{layer.name}.tif" for layer in self.layers]
+        write_viewer(viewer, record, preview, rendered.pixels, pixel_area, rasters)
+        record["files"] = {path.name: _described(path) for path in [*rasters, areas, classmap, preview, viewer]}
+        with replacing(folder / "run.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
+
+
+def _summarise(folder: Path, record: dict[str, Any]) -> None:
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
+    patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
+    print(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
+    for name, about in record["files"].items():
+        print(f"  {folder / name}  {about['bytes'] / 1e6:.2f} MB")

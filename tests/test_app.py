@@ -1,0 +1,125 @@
+"""The command line: quoting of paths, and what it says to mistakes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benexp.app import explain, main, quote_path
+from benexp.usage import groups, usage
+
+AWKWARD = [
+    "/data/Zürich",
+    "/data/a, b",
+    "/data/a(1)",
+    "/data/it's",
+    "/data/[a]",
+    "/data/{a}",
+    "/data/x=1",
+    "/data/a b ",
+    '/data/say "no"',
+    "/data/back\\slash",
+    "/data/ends\\",
+    "/data/quote\\'d",
+    "/data/${HOME}",
+    "/data/50%#!*?;&|<>",
+    "~/x",
+    "-x",
+    "null-ish: yes",
+]
+
+
+@pytest.mark.parametrize("path", AWKWARD)
+def test_paths_reach_the_configuration_as_they_are(path: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from benexp.usage import conf_folder
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose("config", [quote_path(f"tile_folder={path}"), "model=demo"])
+    assert composed.tile_folder == path
+
+
+def test_only_paths_are_quoted() -> None:
+    assert quote_path("chunking.stride=60") == "chunking.stride=60"
+    assert quote_path("backend=torch,null") == "backend=torch,null"
+    assert quote_path("tile_folder=null") == "tile_folder=null"
+    assert quote_path("tile_folder='/a, b'") == "tile_folder='/a, b'"
+    assert quote_path("+model.path=/a, b") == "+model.path='/a, b'"
+
+
+def test_help_names_the_groups_their_choices_and_three_examples() -> None:
+    text = usage()
+    for group, choices in groups().items():
+        assert group in text
+        assert all(choice in text for choice in choices)
+    assert text.count("\n  benexp ") >= 4  # the synopsis and three examples
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['benexp', '--help']; import benexp.__main__ as m; m.main(); print(sorted(sys.modules))"
+    )
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for heavy in ("hydra", "numpy", "torch", "rasterio", "onnxruntime"):
+        assert f"'{heavy}'" not in modules
+
+
+MISTAKES = [
+    ("chunking.chunk_sze=512", "unknown key chunking.chunk_sze (did you mean chunk_size?): chunking takes chunk_size"),
+    ("tile_foldr=x", "unknown key tile_foldr (did you mean tile_folder?)"),
+    ("chunking.stride=many", "chunking.stride=many: takes a whole number"),
+    ("chunking.stride=0", "chunking.stride=0: takes 1 to"),
+    ("chunking.stride=121", "chunking.stride=121: takes 1 to"),
+    ("chunking.chunk_size=100", "chunking.chunk_size=100: takes"),
+    ("chunking.blend=round", "chunking.blend=round: takes sin2, gaussian, flat"),
+    ("chunking.min_valid=2", "chunking.min_valid=2.0: takes a share"),
+    ("resume=perhaps", "resume=perhaps: takes true or false"),
+    ("offset=some", "offset=some: takes auto, none or a whole number"),
+    ("offset=true", "offset=True: takes auto, none or a whole number"),
+    ("integrity=maybe", "integrity=maybe: takes auto, checksum, structure, none"),
+    ("mask.scl=[12]", "mask.scl=[12]: takes classes from 0 to 11"),
+    ("mask.scl=3", "mask.scl=3: takes a list"),
+    ("region.pixels=[0,0,10]", "region.pixels=[0, 0, 10]: takes [row,col,height,width]"),
+    ("region.bbox=[5,5,4,6]", "region.bbox="),
+    ("region.crs=EPSG:4326", "region.crs=EPSG:4326: takes a CRS only beside region.bbox"),
+    ("backend=tensorflow", "backend=tensorflow: takes null, onnxruntime-cpu, torch"),
+    ("backend.batch_size=0", "backend.batch_size=0: takes a whole number from 1"),
+    ("backend.precision=fp8", "backend.precision=fp8"),
+    ("backend._target_=nowhere.Backend", "backend._target_=nowhere.Backend: cannot be imported"),
+    ("backend._target_=pathlib.Path", "backend._target_=pathlib.Path: takes a subclass"),
+    ("+backend.speed=9", "unknown key backend.speed"),
+    ("model=resnet9000", "model=resnet9000: takes"),
+    ("nogroup=x", "unknown key nogroup"),
+    ("layers.names=[clas]", "layers.names"),
+    ("task.name=fly", "task.name=fly: takes classify"),
+    ("chunking.stride=", "chunking.stride"),
+    ("chunking.stride", "chunking.stride"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES)
+def test_a_mistake_is_one_clear_line_before_any_work(
+    override: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "out"
+    code = main(["model=demo", "backend=null", f"tile_folder={tmp_path}", f"output_folder={output}", override])
+    assert code == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert message in said[0]
+    assert "\n" not in said[0]
+    assert not output.exists()
+
+
+def test_without_a_product_it_says_what_to_give(caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["model=demo", "backend=null"]) == 1
+    assert "tile_folder= is missing" in caplog.text
+
+
+def test_unexpected_errors_are_one_line_too() -> None:
+    assert explain(ZeroDivisionError("division by\nzero")) == (
+        "unexpected ZeroDivisionError: division by zero (HYDRA_FULL_ERROR=1 shows where)"
+    )
