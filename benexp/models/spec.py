@@ -7,7 +7,7 @@ from typing import Any
 
 from benexp.classes import NAMES
 from benexp.errors import BenexpError
-from benexp.models.published import WEIGHTS, check_folder, sha256
+from benexp.models.published import CONFIG, WEIGHTS, check_folder, sha256
 from benexp.models.random_weights import random_checkpoint
 from benexp.models.statistics import band_statistics
 
@@ -108,7 +108,7 @@ def _folder(model: Mapping[str, Any]) -> Path:
         return Path(model["path"]).expanduser()
     if model["name"] == "demo":
         return DEMO_MODEL
-    raise BenexpError("model.path is not set: model.weights=folder takes a folder with config.json and model.safetensors")
+    raise BenexpError(f"model.path is not set: model.weights=folder takes a folder with {CONFIG} and {WEIGHTS}")
 
 
 def _onnx(model: Mapping[str, Any], patch_size: int) -> ModelSpec:
@@ -120,4 +120,3 @@ def _onnx(model: Mapping[str, Any], patch_size: int) -> ModelSpec:
     if not path.is_file():
         raise BenexpError(f"model.path={path} is no file: model.weights=onnx takes an .onnx file that benexp exported")
     return spec_of_onnx(path, patch_size)
-
