@@ -3,7 +3,10 @@
 Source: the BigEarthNet 19-class nomenclature over CORINE Land Cover level 3, whose official colours are used.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from benexp.errors import BenexpError
 
 NODATA = 255
 """The class id of a pixel that has no class."""
@@ -48,3 +51,11 @@ CLASSES: tuple[LandCover, ...] = (
 )
 
 NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
+
+
+def named(names: Sequence[str]) -> tuple[LandCover, ...]:
+    """The classes of these names, in this order; raises BenexpError for a name that is not among the 19."""
+    known = {c.name: c for c in CLASSES}
+    if strangers := [name for name in names if name not in known]:
+        raise BenexpError(f"{strangers[0]!r} is not one of the {len(CLASSES)} classes of BigEarthNet")
+    return tuple(known[name] for name in names)

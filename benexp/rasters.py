@@ -1,0 +1,318 @@
+"""Writing layers as Cloud Optimized GeoTIFFs that are either whole or not there."""
+
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+from rasterio.windows import Window as RasterioWindow
+
+from benexp.classes import named
+from benexp.errors import BenexpError
+from benexp.files import PARTIAL
+from benexp.layers import Layer
+from benexp.window import Window
+
+BLOCK = 512
+"""Side of the internal tiles: windows that are made of whole ones are written fastest."""
+
+# In bytes. Without it GDAL takes 5 % of the machine's memory.
+_CACHE = 256 * 2**20
+
+# Viridis; bright is sure.
+_RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+
+
+class RasterWriter:
+    """Writes one layer's blocks; `finish` makes a complete file of them, `publish` gives it its name.
+
+    `path` ends in `.tif`. `shape` is (height, width), `tags` become tags of the dataset, all but dates: the same input
+    gives the same bytes. Leaving the `with` block removes whatever was not published. Memory does not grow with the
+    shape.
+
+    All methods raise BenexpError where the disk is full or the path cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layer: Layer,
+        *,
+        shape: tuple[int, int],
+        crs: CRS,
+        transform: Affine,
+        tags: Mapping[str, str],
+        class_names: Sequence[str],
+    ) -> None:
+        self.path = path
+        self.layer = layer
+        self.shape = shape
+        self._class_names = tuple(class_names)
+        self._profile = {"height": shape[0], "width": shape[1], "crs": crs, "transform": transform}
+        self._tags = {"LAYER": layer.name, "DESCRIPTION": layer.description, **tags}
+        self._statistics = [Statistics() for _ in range(layer.bands)]
+        self._written: list[tuple[Window, int]] = []
+        self._blocks: Any = None
+        self._blocks_path = path.with_name(f"{path.stem}{PARTIAL}.blocks.tif")
+        self._cog_path = self._partial(path)
+        self._sidecars: list[Path] = []
+
+    def __enter__(self) -> Self:
+        layer = self.layer
+        with self._environment():
+            self._blocks = rasterio.open(
+                self._blocks_path,
+                "w",
+                driver="GTiff",
+                count=layer.bands,
+                dtype=layer.dtype,
+                nodata=layer.nodata,
+                tiled=True,
+                blockxsize=BLOCK,
+                blockysize=BLOCK,
+                interleave="pixel",
+                # A third of the plain file's size for 1 s of a core per full tile of float32.
+                compress="ZSTD",
+                zstd_level=1,
+                predictor=_predictor(layer),
+                num_threads="ALL_CPUS",
+                bigtiff="IF_SAFER",
+                **self._profile,
+            )
+            self._blocks.update_tags(**self._tags)
+            for band, name in enumerate(layer.band_names or (layer.description,), start=1):
+                self._blocks.set_band_description(band, name)
+            if layer.scale != 1:
+                self._blocks.scales = (layer.scale,) * layer.bands
+            if layer.name == "class":
+                colours = {i: (*c.rgb, 255) for i, c in enumerate(named(self._class_names))}
+                self._blocks.write_colormap(1, colours)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._blocks is not None:
+            self._blocks.close()
+        # GDAL leaves files of its own names beside a copy that failed.
+        for leftover in self.path.parent.glob(f"{escape(self.path.stem + PARTIAL)}*"):
+            leftover.unlink()
+
+    def write(self, values: npt.NDArray[Any], window: Window) -> None:
+        """Write a block: `values` [h, w] or [bands, h, w] in the layer's dtype. Blocks must not overlap."""
+        block = np.ascontiguousarray(values[None] if values.ndim == 2 else values)
+        if block.dtype != self.layer.dtype or block.shape != (self.layer.bands, *window.shape):
+            raise ValueError(f"{self.path.name}: a block of {block.dtype} {block.shape} for {window}")
+        for statistics, band in zip(self._statistics, block, strict=True):
+            statistics.add(band, self.layer.nodata)
+        self._written.append((window, zlib.crc32(block.data)))
+        with self._environment():
+            self._blocks.write(block, window=_rasterio_window(window))
+
+    def finish(self) -> None:
+        """Make the complete GeoTIFF and its sidecars under partial names."""
+        height, width = self.shape
+        if sum(window.height * window.width for window, _ in self._written) != height * width:
+            raise RuntimeError(f"{self.path.name}: its blocks do not cover {height} x {width}")
+        with self._environment():
+            for band, statistics in enumerate(self._statistics, start=1):
+                self._blocks.update_tags(band, **statistics.tags())
+            self._blocks.close()
+            rasterio.shutil.copy(
+                self._blocks_path,
+                self._cog_path,
+                driver="COG",
+                blocksize=BLOCK,
+                compress="ZSTD",
+                level=1,
+                predictor="YES",
+                overview_resampling=self.layer.resampling,
+                num_threads="ALL_CPUS",
+                bigtiff="IF_SAFER",
+            )
+            self._verify()
+            self._blocks_path.unlink()
+            for path, text in _sidecars(self.path, self.layer, self._class_names).items():
+                self._partial(path).write_bytes(text)
+                self._sidecars.append(path)
+
+    def publish(self) -> None:
+        """Give the finished files their names, the GeoTIFF last: where it is, the others are too."""
+        with self._environment():
+            for path in (*self._sidecars, self.path):
+                self._partial(path).replace(path)
+
+    def _partial(self, path: Path) -> Path:
+        stem = self.path.stem
+        return path.with_name(f"{stem}{PARTIAL}{path.name[len(stem) :]}")
+
+    def _verify(self) -> None:
+        """Read the copy back: GDAL does not tell of a disk that fills up in a thread of its own or while closing."""
+        with rasterio.open(self._cog_path, num_threads="ALL_CPUS") as cog:
+            intact = all(
+                zlib.crc32(cog.read(window=_rasterio_window(window)).data) == checksum
+                for window, checksum in self._written
+            )
+            levels = cog.overviews(1)
+        if not intact or len(levels) != _overview_count(self.shape):
+            raise OSError("what was written does not read back")
+        for level in range(len(levels)):
+            with rasterio.open(self._cog_path, overview_level=level, num_threads="ALL_CPUS") as overview:
+                for _, window in overview.block_windows(1):
+                    overview.read(window=window)
+
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        try:
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+                yield
+        except (RasterioError, CPLE_BaseError, OSError) as error:
+            folder = self.path.parent
+            free = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free there" if folder.is_dir() else "no such folder"
+            reason = " ".join(str(error).split())
+            raise BenexpError(
+                f"cannot write {self.path}: {reason} ({free}): make room or change output_folder"
+            ) from error
+
+
+class Statistics:
+    """Minimum, maximum, mean and standard deviation of a band, gathered block by block."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+        self.minimum = np.inf
+        self.maximum = -np.inf
+        self.mean = 0.0
+        self._squares = 0.0
+
+    def add(self, values: npt.NDArray[Any], nodata: float) -> None:
+        """Take in a block; pixels that are nodata count only for the share of valid ones."""
+        self.total += values.size
+        valid = ~np.isnan(values) if np.isnan(nodata) else values != nodata
+        data = values.ravel() if valid.all() else values[valid]
+        if not data.size:
+            return
+        # Chan's merge of two means and sums of squared deviations, which loses no digits to large values.
+        mean = float(data.mean(dtype=np.float64))
+        deviations = np.subtract(data, mean, dtype=np.float64)
+        count = self.count + data.size
+        shift = mean - self.mean
+        self._squares += float(deviations @ deviations) + shift * shift * self.count * data.size / count
+        self.mean += shift * data.size / count
+        self.count = count
+        self.minimum = min(self.minimum, float(data.min()))
+        self.maximum = max(self.maximum, float(data.max()))
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of all pixels (not an estimate from a sample)."""
+        return float(np.sqrt(self._squares / self.count))
+
+    def tags(self) -> dict[str, str]:
+        """GDAL's tags; none where there is no valid pixel."""
+        if not self.count:
+            return {}
+        return {
+            "STATISTICS_MINIMUM": f"{self.minimum:.9g}",
+            "STATISTICS_MAXIMUM": f"{self.maximum:.9g}",
+            "STATISTICS_MEAN": f"{self.mean:.9g}",
+            "STATISTICS_STDDEV": f"{self.deviation:.9g}",
+            "STATISTICS_VALID_PERCENT": f"{100 * self.count / self.total:.4g}",
+        }
+
+
+def _predictor(layer: Layer) -> int:
+    return 3 if layer.dtype.startswith("float") else 2
+
+
+def _rasterio_window(window: Window) -> RasterioWindow:
+    return RasterioWindow(window.col, window.row, window.width, window.height)
+
+
+def _overview_count(shape: tuple[int, int]) -> int:
+    """How often GDAL's COG driver halves a raster, rounding down, until it fits one block."""
+    count = 0
+    while max(shape) >> count > BLOCK:
+        count += 1
+    return count
+
+
+def _sidecars(path: Path, layer: Layer, class_names: Sequence[str]) -> dict[Path, bytes]:
+    """The files beside a raster, by their final names: what GeoTIFF itself has no room for."""
+    style = path.with_suffix(".qml")
+    match layer.name:
+        case "class":
+            return {path.with_name(path.name + ".aux.xml"): _category_names(class_names), style: _palette(class_names)}
+        case "maxprob" | "gap":
+            return {style: _ramp(1, _RAMP)}
+        case "entropy":
+            return {style: _ramp(float(np.log2(len(class_names))), _RAMP[::-1])}
+        case _:
+            return {}
+
+
+def _category_names(class_names: Sequence[str]) -> bytes:
+    """GDAL's auxiliary file (PAM)."""
+    root = ET.Element("PAMDataset")
+    categories = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
+    for name in class_names:
+        ET.SubElement(categories, "Category").text = name
+    return _xml(root)
+
+
+def _palette(class_names: Sequence[str]) -> bytes:
+    """A QGIS style: classes with their names and colours."""
+    root = ET.Element("qgis", styleCategories="Symbology")
+    renderer = ET.SubElement(
+        ET.SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", alphaBand="-1", opacity="1"
+    )
+    palette = ET.SubElement(renderer, "colorPalette")
+    for i, c in enumerate(named(class_names)):
+        ET.SubElement(palette, "paletteEntry", value=str(i), color=c.colour, label=c.name, alpha="255")
+    return _xml(root)
+
+
+def _ramp(maximum: float, colours: Sequence[str]) -> bytes:
+    """A QGIS style: 0 to `maximum` through `colours`."""
+    root = ET.Element("qgis", styleCategories="Symbology")
+    renderer = ET.SubElement(
+        ET.SubElement(root, "pipe"),
+        "rasterrenderer",
+        type="singlebandpseudocolor",
+        band="1",
+        alphaBand="-1",
+        opacity="1",
+        classificationMin="0",
+        classificationMax=f"{maximum:.4g}",
+    )
+    shader = ET.SubElement(
+        ET.SubElement(renderer, "rastershader"),
+        "colorrampshader",
+        colorRampType="INTERPOLATED",
+        classificationMode="1",
+        clip="0",
+        minimumValue="0",
+        maximumValue=f"{maximum:.4g}",
+    )
+    for value, colour in zip(np.linspace(0, maximum, len(colours)), colours, strict=True):
+        ET.SubElement(shader, "item", value=f"{value:.4g}", color=colour, label=f"{value:.2f}", alpha="255")
+    return _xml(root)
+
+
+def _xml(root: ET.Element) -> bytes:
+    ET.indent(root)
+    return ET.tostring(root) + b"\n"
