@@ -1,0 +1,71 @@
+"""From a path to products."""
+
+import os
+from pathlib import Path
+
+from benexp.errors import BenexpError
+from benexp.products.folder import band_files, open_folder
+from benexp.products.patches import is_patch, open_patch
+from benexp.products.product import Product
+from benexp.products.safe import is_safe, open_safe
+from benexp.products.source import FolderSource, Source, open_source
+
+ACCEPTED = "a .SAFE folder, its zip, a folder of band files (B02.tif, *_B02_10m.jp2) or a BigEarthNet patch folder"
+
+
+def open_product(path: Path | str) -> Product:
+    """The product at `path`: a .SAFE, one tile's folder in its GRANULE, a flat folder, a patch folder, or a zip of one.
+
+    Raises BenexpError if there is none, naming the products inside where the folder holds some.
+    """
+    path = Path(os.path.abspath(path))
+    if path.parent.name == "GRANULE" and (path / "IMG_DATA").is_dir():
+        return open_safe(FolderSource(path.parent.parent), granule=path.name)
+    source = open_source(path)
+    if is_safe(source):
+        return open_safe(source)
+    if is_patch(source):
+        return open_patch(source)
+    if _has_bands(source):
+        return open_folder(source)
+    inside = _products_in(path) if path.is_dir() else []
+    if inside:
+        raise BenexpError(
+            f"{path} is not a product but holds {len(inside)}: give one of them, such as {inside[0].name}"
+        )
+    raise BenexpError(f"{path} holds no Sentinel-2 bands: give {ACCEPTED}")
+
+
+def find_products(folder: Path | str) -> list[Path]:
+    """The products in a folder, sorted by name; a product gives itself. Zips that cannot be read are among them.
+
+    Raises BenexpError if there are none.
+    """
+    folder = Path(os.path.abspath(folder))
+    if _is_product(folder):
+        return [folder]
+    if not folder.is_dir():
+        raise BenexpError(f"{folder} is no folder: give one that holds products")
+    found = _products_in(folder)
+    if not found:
+        raise BenexpError(f"{folder} holds no products: each should be {ACCEPTED}")
+    return found
+
+
+def _products_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_product(path))
+
+
+def _is_product(path: Path) -> bool:
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        return False
+    try:
+        source = open_source(path)
+    except BenexpError:
+        # A damaged download is to be reported when it is opened, not passed over.
+        return path.is_file()
+    return is_safe(source) or _has_bands(source)
+
+
+def _has_bands(source: Source) -> bool:
+    return any(file.name != "SCL" for file in band_files(source))

@@ -1,0 +1,120 @@
+"""What a product's metadata says: level, processing baseline, radiometric offsets and quantification.
+
+Since processing baseline 04.00 (January 2022) products store reflectance x 10000 + 1000 and list the offset to add.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from benexp.errors import BenexpError
+from benexp.products.source import Source
+
+BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""The bands in the order of the metadata's `band_id`."""
+FIRST_WITH_OFFSET = "04.00"
+"""The processing baseline; as strings of two and two digits, baselines compare as they should."""
+MODEL_QUANTIFICATION = 10000
+"""DN per unit of reflectance in what the models were trained on."""
+
+_METADATA_NAME = re.compile(r"(^|_)MTD_(MSI|SAF)L(1C|2A)[^/]*\.xml$")
+_BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)(?=_|$)")
+_BASELINE_IN_TILE_ID = re.compile(r"_N(\d\d)\.(\d\d)$")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One metadata document; None stands for what it does not say."""
+
+    level: Literal["L2A", "L1C"] | None
+    name: str | None
+    """The product's, without `.SAFE`."""
+    baseline: str | None
+    """Such as `05.09`."""
+    offsets: Mapping[str, int] | None
+    """Per band, in the product's DN, to be added."""
+    quantification: int
+    """DN per unit of reflectance."""
+    file: str
+    """The document's name in the product."""
+
+
+def read_metadata(source: Source) -> Metadata | None:
+    """The product's metadata document, if it has one. Raises BenexpError if it cannot be read or there are two."""
+    found = [name for name in source.names if "/" not in name and _METADATA_NAME.search(name)]
+    if len(found) > 1:
+        raise BenexpError(f"{source.path} holds two metadata files ({', '.join(found)}): leave the one of the bands")
+    return parse_metadata(source.read_xml(found[0]), found[0], source.where(found[0])) if found else None
+
+
+def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
+    """Read MTD_MSIL2A.xml or MTD_MSIL1C.xml; a tile's document (MTD_TL.xml) in its place tells the baseline at most."""
+    root = parse_xml(document, where)
+    texts = {_local(element): (element.text or "").strip() for element in root.iter()}
+    level = re.match(r"Level-(2A|1C)_", _local(root))
+    if not level:
+        raise BenexpError(f"{where} is no Sentinel-2 metadata (its root is {_local(root)})")
+    baseline = texts.get("PROCESSING_BASELINE") or _digits(_BASELINE_IN_TILE_ID.search(texts.get("TILE_ID", "")))
+    quantification = texts.get("BOA_QUANTIFICATION_VALUE") or texts.get("L2A_BOA_QUANTIFICATION_VALUE")
+    quantification = quantification or texts.get("QUANTIFICATION_VALUE") or str(MODEL_QUANTIFICATION)
+    try:
+        offsets: dict[str, int] | None = {
+            BAND_IDS[int(element.attrib["band_id"])]: round(float(element.text or ""))
+            for element in root.iter()
+            if _local(element) in ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
+        }
+        scale = round(float(quantification))
+        if scale <= 0:
+            raise ValueError("quantification must be positive")
+    except (KeyError, IndexError, ValueError) as error:
+        raise BenexpError(f"{where} has offsets or a quantification that cannot be read ({error})") from error
+    if not offsets:
+        offsets = no_offset(baseline)
+    uri = texts.get("PRODUCT_URI", "") or texts.get("PRODUCT_URI_2A", "")
+    return Metadata(
+        level="L2A" if level[1] == "2A" else "L1C",
+        name=uri.removesuffix(".SAFE") or None,
+        baseline=baseline,
+        offsets=offsets,
+        quantification=scale,
+        file=file,
+    )
+
+
+def parse_xml(document: bytes, where: str) -> Element:
+    """The root of an XML document without entities. Raises BenexpError for any other."""
+    try:
+        root: Element = fromstring(document, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise BenexpError(f"{where} is not readable as XML ({type(error).__name__}: {error}): get it again") from error
+    return root
+
+
+def baseline_of(*names: str) -> str | None:
+    """The processing baseline in the first of the names that has one: `..._N0509_...` -> `05.09`.
+
+    N9999 stands for none: BigEarthNet and others give it to products that they made or had processed anew.
+    """
+    for name in names:
+        baseline = _digits(_BASELINE_IN_NAME.search(name))
+        if baseline and baseline != "99.99":
+            return baseline
+    return None
+
+
+def no_offset(baseline: str | None) -> dict[str, int] | None:
+    """Offset 0 for every band where the baseline is from before offsets; otherwise it is not known."""
+    return dict.fromkeys(BAND_IDS, 0) if baseline and baseline < FIRST_WITH_OFFSET else None
+
+
+def _local(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _digits(match: "re.Match[str] | None") -> str | None:
+    return f"{match[1]}.{match[2]}" if match else None

@@ -1,0 +1,69 @@
+"""From a product's numbers to model DN (reflectance x 10000), and which pixels count."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from benexp.errors import BenexpError
+from benexp.products.metadata import MODEL_QUANTIFICATION
+from benexp.products.product import Product
+
+NODATA = 0
+SCL_CLASSES = range(12)
+"""0 nodata, 1 defective, 2 dark, 3 cloud shadow, 4 vegetation, 5 bare, 6 water, 7 unclassified, 8 and 9 cloud,
+10 cirrus, 11 snow."""
+
+Table = npt.NDArray[np.uint16]
+"""The new value of each old one. With 65536 of them, no sum wraps around and nothing is computed per pixel."""
+
+
+def resolve_offsets(product: Product, setting: int | str, bands: Sequence[str]) -> dict[str, int]:
+    """What to add to each band's DN. `setting` is `auto` (what the product says), `none` (0) or the number itself.
+
+    Raises BenexpError where `auto` finds nothing that says it.
+    """
+    if setting == "none":
+        return dict.fromkeys(bands, 0)
+    if isinstance(setting, int):
+        return dict.fromkeys(bands, setting)
+    if setting != "auto":
+        raise BenexpError(f"offset={setting}: give auto, none or a whole number")
+    known = product.offsets or {}
+    unknown = [band for band in bands if band not in known]
+    if unknown:
+        raise BenexpError(
+            f"{product.path} does not say what radiometric offset its bands have ({', '.join(unknown)}): give offset="
+            "none if its values are reflectance x 10000, offset=-1000 if they are 1000 more (baseline 04.00 and later)"
+        )
+    return {band: known[band] for band in bands}
+
+
+def dn_table(offset: int, quantification: int, nodata: float | None = None) -> Table:
+    """Model DN of each stored number: number + offset, scaled to 10000 per unit of reflectance, at least 1.
+
+    0 stays what it is, nodata, and so becomes the number a file declares to be its nodata.
+
+    >>> dn_table(-1000, 10000)[[0, 1, 999, 1001, 1002, 65535]].tolist()
+    [0, 1, 1, 1, 2, 64535]
+    """
+    numbers = np.arange(1 << 16) + float(offset)
+    scaled = np.rint(numbers * (MODEL_QUANTIFICATION / quantification))
+    table: Table = np.clip(scaled, 1, (1 << 16) - 1).astype(np.uint16)
+    table[NODATA] = 0
+    if nodata is not None and nodata in range(1 << 16):
+        table[int(nodata)] = 0
+    return table
+
+
+def keep_table(masked: Sequence[int]) -> Table:
+    """0 for the masked classes of the scene classification, 1 for the others.
+
+    Raises BenexpError for a class that does not exist.
+    """
+    unknown = [value for value in masked if value not in SCL_CLASSES]
+    if unknown:
+        raise BenexpError(f"mask.scl={list(masked)}: {unknown[0]} is no class of the scene classification (0 to 11)")
+    table = np.ones(1 << 16, np.uint16)
+    table[list(masked)] = 0
+    return table

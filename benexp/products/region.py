@@ -1,0 +1,70 @@
+"""A part of a tile, given by pixels or by a bounding box, as a window."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+from rasterio.warp import transform_bounds
+
+from benexp.errors import BenexpError
+from benexp.window import Window
+
+SNAP = 1e-6
+"""Pixels by which a box may pass a pixel's edge without taking in the pixel: rounding in projections."""
+
+
+def resolve_region(region: Mapping[str, Any] | None, shape: tuple[int, int], crs: CRS, transform: Affine) -> Window:
+    """The window of a tile that a region stands for, clipped to the tile; the whole tile where it is empty.
+
+    `region` has `pixels` ([row, col, height, width]) or `bbox` ([west, south, east, north], in the tile's CRS, or in
+    `crs` where that is given, snapped outward to whole pixels). Raises BenexpError if it lies outside the tile.
+    """
+    given = {key: value for key, value in (region or {}).items() if value is not None}
+    if "pixels" in given and "bbox" in given:
+        raise BenexpError("region.pixels and region.bbox are both given: leave one of them")
+    if "pixels" in given:
+        row, col, height, width = (round(number) for number in _four(given, "pixels", "row, col, height, width"))
+        top, left, bottom, right = row, col, row + height, col + width
+        key = "pixels"
+    elif "bbox" in given:
+        west, south, east, north = _four(given, "bbox", "west, south, east, north")
+        if "crs" in given:
+            west, south, east, north = _project(given["crs"], crs, (west, south, east, north))
+        left, top = (math.floor(edge + SNAP) for edge in ~transform * (west, north))
+        right, bottom = (math.ceil(edge - SNAP) for edge in ~transform * (east, south))
+        key = "bbox"
+    else:
+        return Window(0, 0, *shape)
+    clipped_top, clipped_left = max(0, top), max(0, left)
+    window = Window(clipped_top, clipped_left, min(shape[0], bottom) - clipped_top, min(shape[1], right) - clipped_left)
+    if window.height <= 0 or window.width <= 0:
+        west, north = transform * (0, 0)
+        east, south = transform * (shape[1], shape[0])
+        raise BenexpError(
+            f"region.{key}={list(given[key])} lies outside the tile of {shape[0]} x {shape[1]} pixels, "
+            f"west {west:.0f}, south {south:.0f}, east {east:.0f}, north {north:.0f} in {crs.to_string()}"
+        )
+    return window
+
+
+def _four(region: Mapping[str, Any], key: str, order: str) -> list[float]:
+    value = region[key]
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(numbers) != 4 or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        raise BenexpError(f"region.{key}={value}: give four numbers, [{order}]")
+    return [float(number) for number in numbers]
+
+
+def _project(name: str, target: CRS, box: tuple[float, ...]) -> tuple[float, ...]:
+    try:
+        bounds = transform_bounds(CRS.from_user_input(name), target, *box)
+    except RasterioError as error:
+        raise BenexpError(
+            f"region.bbox={list(box)} in region.crs={name} cannot be placed on the tile ({error})"
+        ) from error
+    if not all(map(math.isfinite, bounds)):
+        raise BenexpError(f"region.bbox={list(box)} in region.crs={name} lies nowhere near the tile")
+    return tuple(bounds)

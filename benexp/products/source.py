@@ -1,0 +1,157 @@
+"""Where a product's files lie: a folder, or a zip that is read in place."""
+
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from benexp.errors import BenexpError
+
+EDGE = 64 * 1024
+"""Bytes at each end of a file that tell it from another of its name and size."""
+XML_LIMIT = 32 * 1024 * 1024
+"""Bytes; real metadata and manifests are far below 1 MB, and a zip can promise anything."""
+
+
+class Source:
+    """The files of a product, by their paths relative to it (with `/`).
+
+    `name` is the product's own: of the folder, or of the folder inside the zip; without `.SAFE`.
+    """
+
+    def __init__(self, path: Path, name: str, names: tuple[str, ...]) -> None:
+        self.path = path
+        self.name = name[: -len(".SAFE")] if name.upper().endswith(".SAFE") else name
+        self.names = names
+
+    def gdal(self, name: str) -> str:
+        """The path GDAL opens the file by."""
+        raise NotImplementedError
+
+    def open(self, name: str) -> BinaryIO:
+        raise NotImplementedError
+
+    def size(self, name: str) -> int:
+        """Bytes, uncompressed."""
+        raise NotImplementedError
+
+    def identity(self, name: str) -> bytes:
+        """What tells the file's content from another's, cheaply."""
+        raise NotImplementedError
+
+    def where(self, name: str) -> str:
+        """The file in words, for messages."""
+        return f"{self.path / name}"
+
+    def read_xml(self, name: str) -> bytes:
+        """The whole of a small file. Raises BenexpError if it is too large for XML or cannot be read."""
+        if self.size(name) > XML_LIMIT:
+            raise BenexpError(f"{self.where(name)} has {self.size(name)} bytes: that is no product metadata")
+        try:
+            with self.open(name) as file:
+                return file.read()
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+            raise BenexpError(f"{self.where(name)} cannot be read ({error})") from error
+
+
+class FolderSource(Source):
+    """The files of a folder: its own, and those of the image folders of a .SAFE."""
+
+    PATTERNS = ("*", "GRANULE/*/IMG_DATA/*", "GRANULE/*/IMG_DATA/R*m/*")
+
+    def __init__(self, path: Path) -> None:
+        try:
+            found = {file for pattern in self.PATTERNS for file in path.glob(pattern) if file.is_file()}
+        except OSError as error:
+            raise BenexpError(f"{path} cannot be read ({error.strerror})") from error
+        names = sorted(file.relative_to(path).as_posix() for file in found if not file.name.startswith("."))
+        super().__init__(path, path.name, tuple(names))
+
+    def gdal(self, name: str) -> str:
+        return str(self.path / name)
+
+    def open(self, name: str) -> BinaryIO:
+        return (self.path / name).open("rb")
+
+    def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
+
+    def identity(self, name: str) -> bytes:
+        with self.open(name) as file:
+            head = file.read(EDGE)
+            file.seek(max(0, self.size(name) - EDGE))
+            return head + file.read(EDGE)
+
+
+class ZipSource(Source):
+    """The files of a zip, below the folder that holds the product.
+
+    Raises BenexpError if the zip cannot be read, or names files outside itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self._members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise BenexpError(f"{path} cannot be read as a zip ({error}): download it again") from error
+        for member in self._members:
+            if member.startswith("/") or "\\" in member or ".." in PurePosixPath(member).parts:
+                raise BenexpError(f"{path} names a file outside itself ({member!r}): refused")
+        self._root = _root([member for member in self._members if not _hidden(member)])
+        names = sorted(
+            member[len(self._root) :]
+            for member in self._members
+            if member.startswith(self._root) and not _hidden(member)
+        )
+        super().__init__(path, PurePosixPath(self._root).name or path.stem, tuple(names))
+
+    def gdal(self, name: str) -> str:
+        # In braces GDAL takes the archive's path as it is, whatever its suffix; other braces inside would confuse it.
+        archive = str(self.path)
+        return (
+            f"/vsizip/{archive}/{self._root}{name}"
+            if set("{}") & set(archive)
+            else f"/vsizip/{{{archive}}}/{self._root}{name}"
+        )
+
+    def open(self, name: str) -> BinaryIO:
+        with zipfile.ZipFile(self.path) as archive:
+            # The member keeps the zip open for as long as it is read.
+            return cast(BinaryIO, archive.open(self._root + name))
+
+    def size(self, name: str) -> int:
+        return self._members[self._root + name].file_size
+
+    def identity(self, name: str) -> bytes:
+        # The end of a compressed member costs inflating all of it; its checksum is at hand.
+        return self._members[self._root + name].CRC.to_bytes(4, "big")
+
+
+def open_source(path: Path) -> Source:
+    """The files at `path`. Raises BenexpError if there is no folder and no zip."""
+    if path.is_dir():
+        return FolderSource(path)
+    if path.is_file():
+        if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
+            return ZipSource(path)
+        raise BenexpError(f"{path} is a file: give a .SAFE folder, its zip or a folder of band files")
+    raise BenexpError(f"{path} does not exist")
+
+
+def _hidden(member: str) -> bool:
+    """Whether it is what file managers leave in zips (`__MACOSX/._B02.jp2`, `.DS_Store`)."""
+    parts = PurePosixPath(member).parts
+    return parts[0] == "__MACOSX" or parts[-1].startswith(".")
+
+
+def _root(members: list[str]) -> str:
+    """The folder, with its `/`, that holds the product in a zip: the one with GRANULE in it, or the one of all files.
+
+    `X.SAFE/GRANULE/...` -> `X.SAFE/`; `B02.tif` -> the empty string.
+    """
+    for member in sorted(members):
+        before, inside, _ = f"/{member}".partition("/GRANULE/")
+        if inside:
+            return before[1:] + "/" if before else ""
+    folders = {str(PurePosixPath(member).parent) for member in members}
+    return f"{folders.pop()}/" if len(folders) == 1 and folders != {"."} else ""

@@ -1,0 +1,46 @@
+"""Small true-colour pictures of tiles."""
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.windows
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+
+from benexp.errors import BenexpError
+from benexp.products.blocks import GDAL_OPTIONS, Raster, open_dataset
+from benexp.products.placement import Placed
+
+CUT = (2, 98)
+"""Percentiles of the valid pixels that become black and white."""
+
+
+def read_decimated(raster: Raster, placed: Placed, shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """What a raster has under a window, at a lower resolution, which JPEG2000 and overviews give cheaply.
+
+    Raises BenexpError if the file is damaged.
+    """
+    rows, cols = placed.rows.band, placed.cols.band
+    window = rasterio.windows.Window(cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1)
+    try:
+        with rasterio.Env(**GDAL_OPTIONS), open_dataset(raster.file) as dataset:
+            values: npt.NDArray[np.uint16] = dataset.read(
+                1, window=window, out_shape=shape, resampling=Resampling.nearest
+            )
+    except RasterioError as error:
+        raise BenexpError(f"{raster.file.path} is damaged: it cannot be decoded; download it again") from error
+    return values
+
+
+def stretch(picture: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Bytes [3, h, w] from model DN [3, h, w], and the pixels [h, w] that are valid (not 0 in any band).
+
+    Each band is stretched by itself between two percentiles of its valid pixels; invalid pixels are black.
+    """
+    valid = np.all(picture != 0, axis=0)
+    bright = np.zeros(picture.shape, np.uint8)
+    if valid.any():
+        for band, out in zip(picture, bright, strict=True):
+            low, high = np.percentile(band[valid], CUT)
+            out[valid] = np.clip((band[valid] - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
+    return bright, valid

@@ -1,0 +1,218 @@
+"""A product opened as one raster grid at 10 m, read in windows."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.transform import Affine
+
+from benexp import cores
+from benexp.errors import BenexpError
+from benexp.products.blocks import BlockReader, Key, Raster, inspect
+from benexp.products.finding import open_product
+from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
+from benexp.products.product import BandFile, Product
+from benexp.products.radiometry import dn_table, keep_table, resolve_offsets
+from benexp.products.region import resolve_region
+from benexp.products.thumbnail import read_decimated, stretch
+from benexp.window import Window
+
+CHUNK_ROWS = 2048
+"""Rows of the chunks that the default cache is made for."""
+CACHE_LIMIT = 400_000_000
+"""Bytes of the default cache at most."""
+TRUE_COLOUR = ("B04", "B03", "B02")
+
+
+def open_tile(
+    product: Path | str | Product,
+    bands: Sequence[str],
+    *,
+    offset: int | str = "auto",
+    region: Mapping[str, Any] | None = None,
+    scl_mask: Sequence[int] = (),
+    threads: int | None = None,
+    cache_bytes: int | None = None,
+) -> "Tile":
+    """Open these bands of a product, in this order, as one tile; use it in a with statement.
+
+    `offset` is `auto`, `none` or a number (see resolve_offsets), `region` a part of the tile (see resolve_region),
+    `scl_mask` the classes of the scene classification whose pixels are invalid, `threads` how many decode (default:
+    the cores there are), `cache_bytes` how much is kept of what was decoded (default: enough for a row of chunks).
+    Raises BenexpError if a band is missing, bands do not fit each other, or the offset is not known.
+    """
+    product = product if isinstance(product, Product) else open_product(product)
+    files = product.band_files(bands)
+    if scl_mask and not product.scl:
+        raise BenexpError(f"{product.path} has no scene classification (SCL), which mask.scl={list(scl_mask)} needs")
+    scl = inspect(product.scl) if scl_mask and product.scl else None
+    rasters = [inspect(file) for file in files]
+    offsets = resolve_offsets(product, offset, bands)
+    return Tile(product, rasters, offsets, region, scl, scl_mask, threads or cores.available(), cache_bytes)
+
+
+class Tile:
+    """Reads model DN on a grid of 10 m. `open_tile` makes it.
+
+    Attributes: `name`, `level`, `bands`; `shape` (rows, columns), `crs` and `transform`, which are those of the region
+    where one was asked for; `offsets`, added to each band's numbers; `warnings` that the user should see;
+    `input_bytes`, the size of the files read; `fingerprint`, a hash that tells their content from another, wherever
+    they lie; `region`, the tile's window in the whole product; `cache_bytes`, how much is kept of what was decoded.
+    """
+
+    def __init__(
+        self,
+        product: Product,
+        rasters: Sequence[Raster],
+        offsets: Mapping[str, int],
+        region: Mapping[str, Any] | None,
+        scl: Raster | None,
+        scl_mask: Sequence[int],
+        threads: int,
+        cache_bytes: int | None,
+    ) -> None:
+        # The scene classification is one more layer whose zeros are invalid pixels.
+        self._layers = [*rasters, *([scl] if scl else [])]
+        for layer in self._layers:
+            check_raster(layer)
+        reference = min(rasters, key=lambda raster: (raster.resolution, raster.file.name))
+        factor = round(reference.resolution / RESOLUTION)
+        whole = (reference.shape[0] * factor, reference.shape[1] * factor)
+        self._grid = Affine(RESOLUTION, 0, reference.transform.c, 0, -RESOLUTION, reference.transform.f)
+        self._tables = [
+            dn_table(offsets[raster.file.name], product.quantification, raster.nodata) for raster in rasters
+        ]
+        self.product = product
+        self.name = product.name
+        self.level = product.level
+        self.bands = tuple(raster.file.name for raster in rasters)
+        self.offsets = dict(offsets)
+        self.crs = reference.crs
+        self.warnings = (*product.warnings, *check_together(self._layers, reference))
+        self.input_bytes = sum(product.source.size(layer.file.file) for layer in self._layers)
+        self.fingerprint = fingerprint(product, [layer.file for layer in self._layers])
+        self.region = resolve_region(region, whole, self.crs, self._grid)
+        self.shape = self.region.shape
+        self.transform = self._grid * Affine.translation(self.region.col, self.region.row)
+        self.cache_bytes = default_cache(self._layers) if cache_bytes is None else cache_bytes
+        self._reader = BlockReader(
+            self._layers,
+            [*self._tables, *([keep_table(scl_mask)] if scl else [])],
+            threads,
+            self.cache_bytes,
+        )
+
+    def read(self, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+        """Model DN [bands, h, w] and the valid pixels [h, w] of a window, which must lie inside the tile.
+
+        Invalid pixels are 0 in every band: those that are nodata in a band, outside one, or masked by the scene
+        classification. Any thread may call this. Raises BenexpError if a file is damaged.
+        """
+        if min(window) < 0 or window.row + window.height > self.shape[0] or window.col + window.width > self.shape[1]:
+            raise ValueError(f"{window} is not inside a tile of {self.shape}")
+        here = Window(window.row + self.region.row, window.col + self.region.col, *window.shape)
+        places = [place(here, layer, self._grid) for layer in self._layers]
+        keys = [list(_keys(number, *pair)) for number, pair in enumerate(zip(self._layers, places, strict=True))]
+        rows = (here.row * RESOLUTION, (here.row + here.height) * RESOLUTION)
+        units = self._reader.read([key for group in keys for key in group], rows)
+        chunk = np.zeros((len(self.bands), *window.shape), np.uint16)
+        valid = np.ones(window.shape, bool)
+        for number, (layer, placed) in enumerate(zip(self._layers, places, strict=True)):
+            values = chunk[number] if number < len(self.bands) else np.zeros(window.shape, np.uint16)
+            for key in keys[number]:
+                _paste(units[key], key, layer, placed, values)
+            valid &= values != 0
+        if not valid.all():
+            chunk *= valid
+        return chunk, valid
+
+    def thumbnail(self, max_size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """A true-colour picture [3, h, w] of at most `max_size` pixels a side, and its valid pixels [h, w].
+
+        It has the size of every n-th row and column of the tile, for the smallest n that will do.
+
+        Raises BenexpError if the product lacks B02, B03 or B04, or one is damaged.
+        """
+        step = -(-max(self.shape) // max_size)
+        shape = (-(-self.shape[0] // step), -(-self.shape[1] // step))
+        picture = np.zeros((3, *shape), np.uint16)
+        for band, file in zip(picture, self.product.band_files(TRUE_COLOUR), strict=True):
+            raster = inspect(file)
+            placed = place(self.region, raster, self._grid)
+            if placed:
+                band[:] = read_decimated(raster, placed, shape)
+        return stretch(picture)
+
+    @property
+    def decode_seconds(self) -> float:
+        """Seconds that threads were busy decoding, summed over them."""
+        return self._reader.decode_seconds
+
+    @property
+    def decoded_blocks(self) -> int:
+        """How many times a block, or a group of small ones, was decoded."""
+        return self._reader.decoded
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def fingerprint(product: Product, files: Sequence[BandFile]) -> str:
+    """sha256, hexadecimal, over name, size and ends of each file, and the whole of the product's metadata."""
+    digest = hashlib.sha256()
+    for file in files:
+        name = file.file.rpartition("/")[2]
+        digest.update(f"{name}\n{product.source.size(file.file)}\n".encode())
+        digest.update(product.source.identity(file.file))
+    if product.metadata:
+        digest.update(product.source.read_xml(product.metadata.file))
+    return digest.hexdigest()
+
+
+def default_cache(layers: Sequence[Raster]) -> int:
+    """Bytes of all the units that a row of chunks meets at worst, within a limit."""
+    total = 0
+    for layer in layers:
+        rows = int(CHUNK_ROWS * RESOLUTION / layer.resolution)
+        height = layer.unit[0]
+        met = (rows + 2 * (height - 1)) // height * height
+        total += min(met, layer.shape[0]) * layer.shape[1] * 2
+    return min(total, CACHE_LIMIT)
+
+
+def _keys(number: int, layer: Raster, placed: Placed) -> Iterator[Key]:
+    """The units of a layer that hold what it has under a window."""
+    if not placed:
+        return
+    height, width = layer.unit
+    for row in range(placed.rows.band[0] // height, placed.rows.band[-1] // height + 1):
+        for col in range(placed.cols.band[0] // width, placed.cols.band[-1] // width + 1):
+            yield Key(number, int(row), int(col))
+
+
+def _paste(
+    unit: npt.NDArray[np.uint16], key: Key, layer: Raster, placed: Placed, target: npt.NDArray[np.uint16]
+) -> None:
+    """Put what the window has of one unit to its place in `target`."""
+    top, left = key.row * layer.unit[0], key.col * layer.unit[1]
+    first, last = np.searchsorted(placed.rows.band, (top, top + unit.shape[0]))
+    begin, end = np.searchsorted(placed.cols.band, (left, left + unit.shape[1]))
+    rows, cols = placed.rows.band[first:last] - top, placed.cols.band[begin:end] - left
+    part = target[placed.rows.window, placed.cols.window][first:last, begin:end]
+    if layer.resolution == RESOLUTION:
+        part[:] = unit[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    else:
+        # Columns first: the rows are then copied whole.
+        part[:] = unit[rows[0] : rows[-1] + 1].take(cols, axis=1).take(rows - rows[0], axis=0)
