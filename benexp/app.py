@@ -20,13 +20,15 @@ log = logging.getLogger("benexp")
 PATH_KEYS = ("tile_folder", "input_dir", "output_folder", "model.path")
 
 
-def quote_path(argument: str) -> str:
-    """An override whose value is a path, quoted so that Hydra's grammar takes every character of it as it is.
+def quote(argument: str) -> str:
+    """An override in Hydra's grammar, which takes characters of paths for its own, and the backend `null` for nothing.
 
-    >>> quote_path("tile_folder=/data/a, b")
+    >>> quote("tile_folder=/data/a, b")
     "tile_folder='/data/a, b'"
     """
     key, equals, value = argument.partition("=")
+    if key == "backend":
+        return re.sub(r"(?<=[=,])null(?=,|$)", "'null'", argument)
     if not equals or key.lstrip("+") not in PATH_KEYS or value in ("null", ""):
         return argument
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and not Path(value).exists():
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
             failed.append(str(error))
             log.error("%s", error)
 
-    sys.argv[1:] = [quote_path(argument) for argument in arguments]
+    sys.argv[1:] = [quote(argument) for argument in arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
     except KeyboardInterrupt:
@@ -88,7 +90,7 @@ def classify(
     from hydra.errors import HydraException
 
     paths = [f"tile_folder={os.fspath(tile_folder)}", f"output_folder={os.fspath(output_folder)}"]
-    quoted = [quote_path(argument) for argument in [*paths, *overrides]]
+    quoted = [quote(argument) for argument in [*paths, *overrides]]
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = compose("config", quoted)

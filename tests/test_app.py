@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benexp.app import explain, main, quote_path
+from benexp.app import explain, main, quote
 from benexp.usage import groups, usage
 
 AWKWARD = [
@@ -37,16 +37,16 @@ def test_paths_reach_the_configuration_as_they_are(path: str) -> None:
     from benexp.usage import conf_folder
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        composed = compose("config", [quote_path(f"tile_folder={path}"), "model=demo"])
+        composed = compose("config", [quote(f"tile_folder={path}"), "model=demo"])
     assert composed.tile_folder == path
 
 
 def test_only_paths_are_quoted() -> None:
-    assert quote_path("chunking.stride=60") == "chunking.stride=60"
-    assert quote_path("backend=torch,null") == "backend=torch,null"
-    assert quote_path("tile_folder=null") == "tile_folder=null"
-    assert quote_path("tile_folder='/a, b'") == "tile_folder='/a, b'"
-    assert quote_path("+model.path=/a, b") == "+model.path='/a, b'"
+    assert quote("chunking.stride=60") == "chunking.stride=60"
+    assert quote("backend=torch,null") == "backend=torch,'null'"
+    assert quote("tile_folder=null") == "tile_folder=null"
+    assert quote("tile_folder='/a, b'") == "tile_folder='/a, b'"
+    assert quote("+model.path=/a, b") == "+model.path='/a, b'"
 
 
 def test_help_names_the_groups_their_choices_and_three_examples() -> None:
