@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import tempfile
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,16 +106,19 @@ def _write(classifier: "Classifier", spec: ModelSpec, path: Path, properties: di
 
     # Two patches: an example of one would be taken for a batch that is always one.
     example = torch.zeros(2, len(spec.bands), spec.patch_size, spec.patch_size)
-    program = torch.onnx.export(
-        classifier,
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["patches"],
-        output_names=["probabilities"],
-        dynamic_shapes={"patches": {0: torch.export.Dim("n")}},
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # torch warns about its own insides here; what matters is checked afterwards, on the file.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            classifier,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["patches"],
+            output_names=["probabilities"],
+            dynamic_shapes={"patches": {0: torch.export.Dim("n")}},
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props.update(properties)
     program.save(path, external_data=False)

@@ -52,12 +52,8 @@ def save_checkpoint(folder: Path, network: torch.nn.Module, architecture: str, c
 def new_network(content: dict[str, Any]) -> torch.nn.Module:
     """A network as timm initialises it, for the `config.json` content (see `published.configuration`)."""
     timm = import_timm()
-    arguments = {
-        "in_chans": content["channels"],
-        "num_classes": content["classes"],
-        "drop_rate": content["drop_rate"],
-        "drop_path_rate": content["drop_path_rate"],
-    }
+    # The drop rates are left out: they matter in training only, and not every network knows them.
+    arguments = {"in_chans": content["channels"], "num_classes": content["classes"]}
     try:
         try:
             network = timm.create_model(content["timm_model_name"], img_size=content["image_size"], **arguments)

@@ -73,8 +73,7 @@ def resolve(model: Mapping[str, Any], *, patch_size: int = 120, seed: int = 0) -
         source = _needed(model, "repo_id")
         folder, revision = fetch(source, model.get("revision") or "main")
     elif weights == "folder":
-        folder = _folder(model)
-        source = str(folder)
+        folder, source = _folder(model)
     else:
         folder = random_checkpoint(architecture, bands, seed)
         source = f"random weights, seed {seed}"
@@ -103,11 +102,13 @@ def _needed(model: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def _folder(model: Mapping[str, Any]) -> Path:
+def _folder(model: Mapping[str, Any]) -> tuple[Path, str]:
+    """The checkpoint's folder, and what to call it."""
     if model.get("path"):
-        return Path(model["path"]).expanduser()
+        folder = Path(model["path"]).expanduser()
+        return folder, str(folder)
     if model["name"] == "demo":
-        return DEMO_MODEL
+        return DEMO_MODEL, "the demo model of benexp"
     raise BenexpError(f"model.path is not set: model.weights=folder takes a folder with {CONFIG} and {WEIGHTS}")
 
 

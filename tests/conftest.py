@@ -1,0 +1,37 @@
+"""What tests of several folders share: a cache of their own, and one small model."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benexp.models.spec import ModelSpec, resolve
+from tests.models.builders import model_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """benexp's cache for this test session; the user's own is neither read nor written."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("BENEXP_CACHE_DIR")
+    os.environ["BENEXP_CACHE_DIR"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["BENEXP_CACHE_DIR"]
+    else:
+        os.environ["BENEXP_CACHE_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def small_model(cache: Path) -> ModelSpec:
+    """A network of 1 MB with lively random weights, in a folder in the published format."""
+    return resolve(model_config(weights="random"))
+
+
+@pytest.fixture(scope="session")
+def small_onnx(small_model: ModelSpec) -> Path:
+    """The export of `small_model`."""
+    from exporters.onnx import cached_onnx
+
+    return cached_onnx(small_model)
