@@ -83,14 +83,14 @@ def entropy(probabilities: Probabilities, class_names: Sequence[str]) -> Probabi
         np.log(log, out=log)  # numpy's log2 takes twice as long
         log *= share
         bits -= log
-    bits *= np.float32(1 / np.log(2))
+    bits /= np.float32(np.log(2))
     bits[nothing] = np.log2(len(probabilities))
     return bits
 
 
 def gap(probabilities: Probabilities, class_names: Sequence[str]) -> Probabilities:
     """How far the most probable class is above the next."""
-    top = probabilities[0].copy()
+    top: Probabilities = probabilities[0].copy()
     second: Probabilities = np.full_like(top, -np.inf)
     loser = np.empty_like(top)
     for score in probabilities[1:]:
