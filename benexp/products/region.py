@@ -33,21 +33,26 @@ def resolve_region(region: Mapping[str, Any] | None, shape: tuple[int, int], crs
         west, south, east, north = _four(given, "bbox", "west, south, east, north")
         if "crs" in given:
             west, south, east, north = _project(given["crs"], crs, (west, south, east, north))
-        left, top = (math.floor(edge + SNAP) for edge in ~transform * (west, north))
-        right, bottom = (math.ceil(edge - SNAP) for edge in ~transform * (east, south))
+        top, left = (math.floor(edge + SNAP) for edge in _pixel(transform, west, north))
+        bottom, right = (math.ceil(edge - SNAP) for edge in _pixel(transform, east, south))
         key = "bbox"
     else:
         return Window(0, 0, *shape)
     clipped_top, clipped_left = max(0, top), max(0, left)
     window = Window(clipped_top, clipped_left, min(shape[0], bottom) - clipped_top, min(shape[1], right) - clipped_left)
     if window.height <= 0 or window.width <= 0:
-        west, north = transform * (0, 0)
-        east, south = transform * (shape[1], shape[0])
+        west, north = transform.c, transform.f
+        east, south = west + shape[1] * transform.a, north + shape[0] * transform.e
         raise BenexpError(
             f"region.{key}={list(given[key])} lies outside the tile of {shape[0]} x {shape[1]} pixels, "
             f"west {west:.0f}, south {south:.0f}, east {east:.0f}, north {north:.0f} in {crs.to_string()}"
         )
     return window
+
+
+def _pixel(transform: Affine, x: float, y: float) -> tuple[float, float]:
+    """Row and column of a point on a north-up grid."""
+    return (y - transform.f) / transform.e, (x - transform.c) / transform.a
 
 
 def _four(region: Mapping[str, Any], key: str, order: str) -> list[float]:
@@ -61,7 +66,7 @@ def _four(region: Mapping[str, Any], key: str, order: str) -> list[float]:
 def _project(name: str, target: CRS, box: tuple[float, ...]) -> tuple[float, ...]:
     try:
         bounds = transform_bounds(CRS.from_user_input(name), target, *box)
-    except RasterioError as error:
+    except (RasterioError, ValueError) as error:
         raise BenexpError(
             f"region.bbox={list(box)} in region.crs={name} cannot be placed on the tile ({error})"
         ) from error

@@ -33,14 +33,13 @@ def read_decimated(raster: Raster, placed: Placed, shape: tuple[int, int]) -> np
 
 
 def stretch(picture: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Bytes [3, h, w] from model DN [3, h, w], and the pixels [h, w] that are valid (not 0 in any band).
+    """Bytes [3, h, w] from the bands' numbers [3, h, w], and the pixels [h, w] that are valid (not 0 in any band).
 
-    Each band is stretched by itself between two percentiles of its valid pixels; invalid pixels are black.
+    The bands are stretched together, which keeps colours natural; invalid pixels are black.
     """
     valid = np.all(picture != 0, axis=0)
     bright = np.zeros(picture.shape, np.uint8)
     if valid.any():
-        for band, out in zip(picture, bright, strict=True):
-            low, high = np.percentile(band[valid], CUT)
-            out[valid] = np.clip((band[valid] - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
+        low, high = np.percentile(picture[:, valid], CUT)
+        bright[:, valid] = np.clip((picture[:, valid] - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
     return bright, valid

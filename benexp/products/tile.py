@@ -82,7 +82,7 @@ class Tile:
         reference = min(rasters, key=lambda raster: (raster.resolution, raster.file.name))
         factor = round(reference.resolution / RESOLUTION)
         whole = (reference.shape[0] * factor, reference.shape[1] * factor)
-        self._grid = Affine(RESOLUTION, 0, reference.transform.c, 0, -RESOLUTION, reference.transform.f)
+        self._grid = _grid(reference.transform.c, reference.transform.f)
         self._tables = [
             dn_table(offsets[raster.file.name], product.quantification, raster.nodata) for raster in rasters
         ]
@@ -97,7 +97,7 @@ class Tile:
         self.fingerprint = fingerprint(product, [layer.file for layer in self._layers])
         self.region = resolve_region(region, whole, self.crs, self._grid)
         self.shape = self.region.shape
-        self.transform = self._grid * Affine.translation(self.region.col, self.region.row)
+        self.transform = _grid(self._grid.c + self.region.col * RESOLUTION, self._grid.f - self.region.row * RESOLUTION)
         self.cache_bytes = default_cache(self._layers) if cache_bytes is None else cache_bytes
         self._reader = BlockReader(
             self._layers,
@@ -167,6 +167,10 @@ class Tile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _grid(west: float, north: float) -> Affine:
+    return Affine(RESOLUTION, 0, west, 0, -RESOLUTION, north)
 
 
 def fingerprint(product: Product, files: Sequence[BandFile]) -> str:

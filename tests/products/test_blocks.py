@@ -1,0 +1,147 @@
+"""The reader of blocks: each decoded once, damage raised, little kept."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benexp.errors import BenexpError
+from benexp.products.blocks import UNIT, BlockReader, Key, inspect
+from benexp.products.product import BandFile
+from tests.products.builders import write_band
+
+
+def band_file(path: Path, array: np.ndarray[Any, Any], **options: Any) -> BandFile:
+    write_band(path, array, 10, **options)
+    return BandFile("B02", str(path), 10, path.name)
+
+
+@pytest.fixture
+def pixels() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).integers(1, 5000, (256, 320), dtype=np.uint16)
+
+
+def test_jpeg2000_is_read_by_its_own_blocks_and_small_ones_of_geotiffs_are_grouped(
+    tmp_path: Path, pixels: np.ndarray[Any, Any]
+) -> None:
+    large = np.ones((1100, 1200), np.uint16)
+    assert inspect(band_file(tmp_path / "a.jp2", pixels, block=64)).unit == (64, 64)
+    assert inspect(band_file(tmp_path / "b.tif", large, block=128)).unit == (UNIT, UNIT)
+    strips = inspect(band_file(tmp_path / "c.tif", large, block=None, blockysize=1))
+    assert strips.unit == (UNIT, 1200)
+
+
+def test_units_hold_the_pixels_that_the_table_makes_of_them(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    raster = inspect(band_file(tmp_path / "a.jp2", pixels, block=100))
+    doubled = (np.arange(1 << 16) * 2).astype(np.uint16)
+    reader = BlockReader([raster, raster], [None, doubled], threads=2, cache_bytes=1 << 20)
+    units = reader.read([Key(0, 1, 1), Key(0, 2, 3), Key(1, 0, 0)], (0, 2560))
+    reader.close()
+    assert np.array_equal(units[Key(0, 1, 1)], pixels[100:200, 100:200])
+    assert np.array_equal(units[Key(0, 2, 3)], pixels[200:, 300:])
+    assert np.array_equal(units[Key(1, 0, 0)], pixels[:100, :100] * 2)
+    assert reader.decoded == 3
+
+
+def test_callers_at_the_same_time_share_what_is_being_decoded(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    raster = inspect(band_file(tmp_path / "a.jp2", pixels, block=64))
+    reader = BlockReader([raster], [None], threads=3, cache_bytes=1 << 20)
+    keys = [Key(0, row, col) for row in range(4) for col in range(5)]
+    barrier = threading.Barrier(6)
+
+    def call(_: int) -> dict[Key, Any]:
+        barrier.wait()
+        return reader.read(keys, (0, 2560))
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(call, range(6)))
+    reader.close()
+    assert reader.decoded == len(keys)
+    assert all(np.array_equal(answer[keys[7]], pixels[64:128, 128:192]) for answer in answers)
+
+
+def test_a_sweep_southward_decodes_each_unit_once_with_little_kept(
+    tmp_path: Path, pixels: np.ndarray[Any, Any]
+) -> None:
+    """Windows of 96 x 96 over blocks of 64: two rows of blocks of 64 x 320 are enough for each to be decoded once."""
+    raster = inspect(band_file(tmp_path / "a.jp2", pixels, block=64))
+    reader = BlockReader([raster], [None], threads=2, cache_bytes=2 * 64 * 320 * 2 + 64 * 64 * 2)
+    for top in range(0, 256, 64):
+        for left in range(0, 320, 64):
+            keys = [
+                Key(0, row // 64, col // 64)
+                for row in (top, top + 64)
+                for col in (left, left + 64)
+                if row < 256 and col < 320
+            ]
+            reader.read(keys, (top * 10.0, (top + 96) * 10.0))
+    assert reader.decoded == 20
+    # Again from the north: what is left of the south must not push out what is read now.
+    for left in (0, 64, 128):
+        reader.read([Key(0, 0, left // 64), Key(0, 0, left // 64 + 1)], (0, 640))
+    reader.close()
+    assert reader.decoded == 20 + 4
+
+
+def test_no_more_is_kept_than_allowed(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    raster = inspect(band_file(tmp_path / "a.jp2", pixels, block=64))
+    reader = BlockReader([raster], [None], threads=1, cache_bytes=0)
+    for _ in range(3):
+        reader.read([Key(0, 0, 0)], (0, 640))
+        reader.read([Key(0, 1, 1)], (640, 1280))
+    reader.close()
+    assert reader.decoded == 6
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_jpeg2000_raises(tmp_path: Path, pixels: np.ndarray[Any, Any], share: float) -> None:
+    """GDAL only prints this where a read spans blocks, and gives wrong pixels."""
+    file = band_file(tmp_path / "a.jp2", pixels, block=64)
+    path = Path(file.path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    keys = [Key(0, row, col) for row in range(4) for col in range(5)]
+    with pytest.raises(BenexpError, match=r"a\.jp2 (is damaged|cannot be opened).*download it again") as error:
+        raster = inspect(file)
+        reader = BlockReader([raster], [None], threads=2, cache_bytes=1 << 20)
+        try:
+            reader.read(keys, (0, 2560))
+        finally:
+            reader.close()
+    assert "\n" not in str(error.value)
+
+
+def test_a_failure_is_not_remembered_as_an_answer(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    file = band_file(tmp_path / "a.tif", pixels, block=64, compress="deflate")
+    raster = inspect(file)
+    whole = Path(file.path).read_bytes()
+    Path(file.path).write_bytes(whole[: len(whole) // 2])
+    reader = BlockReader([raster], [None], threads=1, cache_bytes=1 << 20)
+    for _ in range(2):
+        with pytest.raises(BenexpError, match="download it again"):
+            reader.read([Key(0, 0, 0)], (0, 2560))
+    reader.close()
+    assert reader.decoded == 0
+
+
+def test_files_that_would_lead_elsewhere_are_not_opened(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    write_band(tmp_path / "a.tif", pixels, 10)
+    vrt = tmp_path / "B02.tif"
+    vrt.write_text(
+        '<VRTDataset rasterXSize="320" rasterYSize="256"><VRTRasterBand dataType="UInt16" band="1"><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">a.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>'
+    )
+    with pytest.raises(BenexpError, match="cannot be opened as JPEG2000 or GeoTIFF"):
+        inspect(BandFile("B02", str(vrt), 10, "B02.tif"))
+
+
+def test_a_file_of_several_bands_is_told(tmp_path: Path) -> None:
+    import rasterio
+
+    path = tmp_path / "B02.tif"
+    with rasterio.open(path, "w", driver="GTiff", count=3, height=8, width=8, dtype="uint16"):
+        pass
+    with pytest.raises(BenexpError, match="has 3 bands"):
+        inspect(BandFile("B02", str(path), 10, "B02.tif"))

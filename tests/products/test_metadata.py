@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pytest
+
+from benexp.errors import BenexpError
+from benexp.products.metadata import BAND_IDS, Metadata, baseline_of, no_offset, parse_metadata, read_metadata
+from benexp.products.source import open_source
+from tests.products.builders import mtd_xml
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def parse(text: str) -> Metadata:
+    return parse_metadata(text.encode(), "MTD_MSIL2A.xml", "/there/MTD_MSIL2A.xml")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not here")
+@pytest.mark.parametrize(
+    ("product", "level", "baseline", "offset"),
+    [
+        ("S2A_MSIL2A_20190212T192651_N0212_R013_T07HFE_20201007T160857", "L2A", "02.12", 0),
+        ("S2B_MSIL2A_20220413T150759_N0400_R025_T33XWJ_20220414T082126", "L2A", "04.00", -1000),
+        ("S2A_MSIL2A_20230625T234621_N0509_R073_T01WCP_20230626T022158", "L2A", "05.09", -1000),
+        ("S2A_MSIL1C_20210908T042701_N0301_R133_T46RER_20210908T070248", "L1C", "03.01", 0),
+    ],
+)
+def test_real_metadata(product: str, level: str, baseline: str, offset: int) -> None:
+    metadata = read_metadata(open_source(DATA / "metadata-xml" / f"{product}.SAFE"))
+    assert metadata is not None
+    assert (metadata.level, metadata.name, metadata.baseline) == (level, product, baseline)
+    assert metadata.offsets == dict.fromkeys(BAND_IDS, offset)
+    assert metadata.quantification == 10000
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not here")
+def test_a_tile_document_in_the_place_of_the_products_tells_the_baseline() -> None:
+    metadata = read_metadata(open_source(next((DATA / "mini-safe-N0211").iterdir())))
+    assert metadata is not None
+    assert (metadata.level, metadata.baseline, metadata.name) == ("L2A", "02.11", None)
+    assert metadata.offsets == dict.fromkeys(BAND_IDS, 0)
+
+
+@pytest.mark.parametrize("level", ["L2A", "L1C"])
+def test_offsets_and_quantification_of_both_levels(level: str) -> None:
+    metadata = parse(mtd_xml(level, "X", "0400", -900, 1000))
+    assert metadata.offsets == dict.fromkeys(BAND_IDS, -900)
+    assert (metadata.level, metadata.quantification) == (level, 1000)
+
+
+def test_offsets_belong_to_their_band_ids() -> None:
+    xml = mtd_xml("L2A", "X", "0509", -1000, 10000)
+    offsets = parse(xml.replace('band_id="8">-1000', 'band_id="8">-500')).offsets
+    assert offsets is not None
+    assert (offsets["B8A"], offsets["B08"], offsets["B09"]) == (-500, -1000, -1000)
+
+
+def test_no_offsets_where_a_baseline_should_have_them_is_not_taken_for_zero() -> None:
+    assert parse(mtd_xml("L2A", "X", "0509", None, 10000)).offsets is None
+
+
+def test_a_zero_quantification_and_an_unknown_band_id_are_told() -> None:
+    with pytest.raises(BenexpError, match="quantification"):
+        parse(mtd_xml("L2A", "X", "0509", -1000, 0))
+    with pytest.raises(BenexpError, match="offsets"):
+        parse(mtd_xml("L2A", "X", "0509", -1000, 10000).replace('band_id="8"', 'band_id="99"'))
+
+
+BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<Level-2A_User_Product><PROCESSING_BASELINE>&b;</PROCESSING_BASELINE></Level-2A_User_Product>"""
+OUTSIDE = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]>
+<Level-2A_User_Product><PROCESSING_BASELINE>&a;</PROCESSING_BASELINE></Level-2A_User_Product>"""
+
+
+@pytest.mark.parametrize("text", [BOMB, OUTSIDE, "<Level-2A_User_Product>", "", "not xml"])
+def test_hostile_and_broken_documents_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(BenexpError, match=r"MTD_MSIL2A\.xml is not readable as XML") as error:
+        parse(text)
+    assert "\n" not in str(error.value)
+
+
+def test_another_kind_of_document_is_told() -> None:
+    with pytest.raises(BenexpError, match="no Sentinel-2 metadata"):
+        parse("<html/>")
+
+
+def test_two_metadata_files_are_not_chosen_between(tmp_path: Path) -> None:
+    for level in ("L1C", "L2A"):
+        (tmp_path / f"MTD_MSI{level}.xml").write_text(mtd_xml(level, "X", "0509", -1000, 10000))
+    with pytest.raises(BenexpError, match="two metadata files"):
+        read_metadata(open_source(tmp_path))
+
+
+def test_old_names_of_metadata_files(tmp_path: Path) -> None:
+    name = "S2A_OPER_MTD_SAFL1C_PDMC_20160310T041843_R008_V20160308T131142_20160308T131142.xml"
+    (tmp_path / name).write_text(mtd_xml("L1C", "X", "0201", None, 10000))
+    metadata = read_metadata(open_source(tmp_path))
+    assert metadata is not None
+    assert metadata.file == name
+
+
+def test_baselines_in_names() -> None:
+    assert baseline_of("S2A_MSIL2A_20230625T234621_N0509_R073_T01WCP_20230626T022158") == "05.09"
+    assert baseline_of("my tile", "S2A_OPER_MSI_L1C_TL_EPA__20160906T191442_A000734_T32TQM_N02.04") is None
+    assert baseline_of("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP") is None
+    assert baseline_of("N0204_x", "x_N0204") == "02.04"
+
+
+def test_the_offset_is_known_to_be_none_before_baseline_four_only() -> None:
+    assert no_offset("03.01") == dict.fromkeys(BAND_IDS, 0)
+    assert no_offset("04.00") is None
+    assert no_offset("05.09") is None
+    assert no_offset(None) is None

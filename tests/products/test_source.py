@@ -1,0 +1,69 @@
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from benexp.errors import BenexpError
+from benexp.products.source import XML_LIMIT, open_source
+
+
+def archive(path: Path, *members: str) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for member in members:
+            file.writestr(member, member)
+    return path
+
+
+def test_the_files_of_a_zip_are_named_below_the_folder_that_holds_the_product(tmp_path: Path) -> None:
+    source = open_source(archive(tmp_path / "x.zip", "A.SAFE/MTD_MSIL2A.xml", "A.SAFE/GRANULE/g/IMG_DATA/B02.jp2"))
+    assert source.name == "A"
+    assert source.names == ("GRANULE/g/IMG_DATA/B02.jp2", "MTD_MSIL2A.xml")
+    assert source.read_xml("MTD_MSIL2A.xml") == b"A.SAFE/MTD_MSIL2A.xml"
+
+
+def test_a_zip_without_a_folder_inside_is_named_after_itself(tmp_path: Path) -> None:
+    assert open_source(archive(tmp_path / "a b.zip", "B02.tif", "B03.tif")).name == "a b"
+
+
+def test_what_file_managers_leave_in_zips_and_folders_is_not_seen(tmp_path: Path) -> None:
+    source = open_source(archive(tmp_path / "x.zip", "P/B02.tif", "__MACOSX/P/._B02.tif", "P/.DS_Store"))
+    assert source.names == ("B02.tif",)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "._B02.tif").touch()
+    assert open_source(tmp_path / "folder").names == ()
+
+
+@pytest.mark.parametrize("member", ["../B02.tif", "/etc/B02.tif", "a/../../B02.tif"])
+def test_a_zip_that_names_files_outside_itself_is_refused(tmp_path: Path, member: str) -> None:
+    with pytest.raises(BenexpError, match="outside itself"):
+        open_source(archive(tmp_path / "x.zip", "B03.tif", member))
+
+
+def test_a_zip_cut_off_by_a_download_is_told_in_one_line(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.zip", "A.SAFE/MTD_MSIL2A.xml")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(BenexpError, match=r"x\.zip cannot be read as a zip .* download it again") as error:
+        open_source(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_path_and_a_stray_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(BenexpError, match="does not exist"):
+        open_source(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(BenexpError, match=r"notes\.txt is a file: give"):
+        open_source(tmp_path / "notes.txt")
+
+
+def test_metadata_of_absurd_size_is_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("MTD_MSIL2A.xml", b" " * (XML_LIMIT + 1))
+    with pytest.raises(BenexpError, match="no product metadata"):
+        open_source(tmp_path / "x.zip").read_xml("MTD_MSIL2A.xml")
+
+
+def test_the_identity_of_a_file_depends_on_its_ends(tmp_path: Path) -> None:
+    (tmp_path / "B02.tif").write_bytes(b"a" * 200_000)
+    first = open_source(tmp_path).identity("B02.tif")
+    (tmp_path / "B02.tif").write_bytes(b"a" * 199_999 + b"b")
+    assert open_source(tmp_path).identity("B02.tif") != first
