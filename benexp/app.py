@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,6 @@ def quote(argument: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code."""
-    debug = bool(os.environ.get("HYDRA_FULL_ERROR"))
-    # Makes Hydra pass exceptions on, so that they are worded here.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.basicConfig(format="benexp: %(levelname)s: %(message)s", stream=sys.stderr)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.ERROR, "error")
@@ -64,16 +62,30 @@ def main(arguments: Sequence[str]) -> int:
 
     sys.argv[1:] = [quote(argument) for argument in arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+        with _exceptions_from_hydra():
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
     except KeyboardInterrupt:
         log.error("interrupted")
         return 130
     except Exception as error:
-        if debug:
+        if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         log.error("%s", explain(error))
         return 1
     return 1 if failed else 0
+
+
+@contextmanager
+def _exceptions_from_hydra() -> Iterator[None]:
+    """Hydra passes exceptions on, so that they are worded here, instead of printing them and exiting."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def classify(
@@ -119,11 +131,13 @@ def run(composed: "DictConfig", overrides: Sequence[str] = (), in_sweep: bool = 
 
 def explain(error: BaseException) -> str:
     """One line for the user about an exception that is not ours."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, BenexpError):
         return str(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: is not key=value as Hydra reads it; quote special characters: \"key='a, b'\""
     text = " ".join(str(error).split())
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(unknown[1])

@@ -5,6 +5,7 @@ The YAML files under conf/ hold the defaults; the classes here hold the types an
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +104,7 @@ TYPES = {
     "Boolean": "true or false",
     "String": "a text",
     "ListConfig": "a list such as [1,2]",
+    "bool": "true or false",
 }
 
 
@@ -172,7 +174,7 @@ def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     what = str(error.msg or error).splitlines()[0]
     got = OmegaConf.select(composed, str(key), throw_on_missing=False) if error.full_key else None
     for name, words in TYPES.items():
-        if f"converted to {name}" in what or f"to {name}" in what:
+        if re.search(rf"converted to {name}|not a valid {name}|not a {name}", what):
             return f"{key}={got}: takes {words}"
     if "not in" in what and error.full_key:
         parent = str(key).rpartition(".")[0]

@@ -96,7 +96,8 @@ MISTAKES = [
     ("layers.names=[clas]", "layers.names"),
     ("task.name=fly", "task.name=fly: takes classify"),
     ("chunking.stride=", "chunking.stride"),
-    ("chunking.stride", "chunking.stride"),
+    ("chunking.stride", "chunking.stride: is not key=value"),
+    ("mask.scl=[", "mask.scl=[: is not key=value"),
 ]
 
 
@@ -105,7 +106,9 @@ def test_a_mistake_is_one_clear_line_before_any_work(
     override: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     output = tmp_path / "out"
-    code = main(["model=demo", "backend=null", f"tile_folder={tmp_path}", f"output_folder={output}", override])
+    group = override.partition("=")[0]
+    arguments = ["model=demo", "backend=null", f"tile_folder={tmp_path}", f"output_folder={output}"]
+    code = main([argument for argument in arguments if not argument.startswith(f"{group}=")] + [override])
     assert code == 1
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benexp import cores, layers, pipeline
-from benexp.classes import CLASSES
+from benexp.classes import CLASSES, NAMES
 from benexp.config import Config, config_hash, digest
 from benexp.errors import BenexpError
 from benexp.files import replacing
@@ -32,7 +32,7 @@ from benexp.rasters import RasterWriter
 from benexp.report.preview import write_preview
 from benexp.report.tables import write_areas, write_classmap
 from benexp.report.viewer import write_viewer
-from benexp.tasks.prepare import LazyBackend
+from benexp.tasks.prepare import LazyBackend, backend_class
 from benexp.version import __version__
 
 log = logging.getLogger("benexp")
@@ -43,9 +43,12 @@ def run(config: Config, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
 
     Raises BenexpError where one cannot be classified: at once if it is the only one, else after the others are done.
     """
-    made_layers = layers.build(dataclasses.asdict(config.layers), tuple(c.name for c in CLASSES))
-    spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+    backend_class(config.backend)
+    made_layers = layers.build(dataclasses.asdict(config.layers), NAMES)
+    if "class" not in config.layers.names:
+        raise BenexpError(f"layers.names={config.layers.names}: must have class in it, which the reports are made from")
     products = _products(config)
+    spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
     records, failures = [], []
     with LazyBackend(config.backend, spec) as backend:
         for product in products:

@@ -6,27 +6,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hydra.utils import get_class
-
 from benexp.backends.base import Backend
 from benexp.errors import BenexpError
+from benexp.imports import import_name
 from benexp.models.spec import ModelSpec
 
 
 def backend_class(backend: Mapping[str, Any]) -> type[Backend]:
-    """The class that `backend._target_` names. Raises BenexpError where it is none, or does not take the other keys."""
+    """The class that `backend._target_` names. Raises BenexpError where it is none or does not take the other keys."""
     target = backend["_target_"]
-    try:
-        found = get_class(target)
-    except Exception as error:  # whatever a user's module raises while it is imported
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise BenexpError(f"backend._target_={target}: cannot be imported: {reason}") from error
-    if not issubclass(found, Backend):
+    found = import_name("backend._target_", target)
+    if not (inspect.isclass(found) and issubclass(found, Backend)):
         raise BenexpError(f"backend._target_={target}: takes a subclass of benexp.backends.base.Backend")
     taken = [name for name in inspect.signature(found).parameters if name not in ("spec", "artefact")]
     for key in _arguments(backend):
         if key not in taken and "kwargs" not in taken:
             raise BenexpError(f"unknown key backend.{key}: {found.__name__} takes {', '.join(taken)}")
+    precision = backend.get("precision", found.precisions[0])
+    if precision not in found.precisions:
+        raise BenexpError(f"backend.precision={precision}: {found.__name__} takes {', '.join(found.precisions)}")
     return found
 
 

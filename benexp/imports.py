@@ -1,0 +1,17 @@
+"""What users name in a configuration: their own classes and functions."""
+
+import importlib
+from typing import Any
+
+from benexp.errors import BenexpError
+
+
+def import_name(key: str, path: str) -> Any:
+    """What the dotted `path` names. Raises BenexpError naming the configuration's `key` where it cannot be imported."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    # Importing runs the user's code, which may raise anything.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BenexpError(f"{key}={path}: cannot be imported: {reason} (is its folder on PYTHONPATH?)") from error
