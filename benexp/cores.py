@@ -12,7 +12,7 @@ def available() -> int:
 
 
 def _quota(cgroup: Path) -> int:
-    """Whole cores of the quota in a cgroup's folder (version 2, then 1), rounded up; a large number where none is set."""
+    """Whole cores of the quota in a cgroup's folder (version 2, then 1), rounded up; a large number without one."""
     try:
         if (version2 := cgroup / "cpu.max").exists():
             limit, period = version2.read_text().split()

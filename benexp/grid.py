@@ -114,7 +114,7 @@ def valid_share(
     top, left = origins.T
     bottom, right = top + patch_size, left + patch_size
     counts = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    return counts / patch_size**2
+    return np.asarray(counts / patch_size**2)
 
 
 @dataclass
