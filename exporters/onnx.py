@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from benexp import cores
 from benexp.cache import cache_folder
 from benexp.errors import BenexpError
 from benexp.models.metadata import to_metadata
@@ -137,7 +138,9 @@ def _torch_answer(classifier: "Classifier") -> Answer:
 def _onnx_answer(path: Path) -> Answer:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores.available()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def answer(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return session.run(["probabilities"], {"patches": patches})[0]  # type: ignore[no-any-return]

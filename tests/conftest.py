@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports torch: the suite must be quick on two cores and leave room on more.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
 from benexp.models.spec import ModelSpec, resolve
 from tests.models.builders import model_config
 

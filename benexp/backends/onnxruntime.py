@@ -34,7 +34,11 @@ class OnnxRuntimeBackend(Backend):
         options.intra_op_num_threads = self.threads or cores.available()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(self.artefact, options, providers=[self._PROVIDER])
+        try:
+            session = onnxruntime.InferenceSession(self.artefact, options, providers=[self._PROVIDER])
+        # ONNX Runtime's exceptions share no base class of their own.
+        except Exception as error:
+            raise BenexpError(f"{self.artefact} cannot be loaded: {str(error).splitlines()[0]}") from error
         active = session.get_providers()
         if active[0] != self._PROVIDER:
             raise BenexpError(f"ONNX Runtime runs {self.artefact} on {active[0]}, not on {self._PROVIDER} as asked")

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+
+from benexp.backends.torch import TorchBackend
+from benexp.errors import BenexpError
+from benexp.models.classifier import load_classifier
+from benexp.models.spec import ModelSpec
+from benexp.models.synthetic import varied_patches
+from tests.models.builders import S2
+
+
+def classify_one(backend: TorchBackend) -> np.ndarray:
+    chunk = varied_patches(S2, 1, seed=6)[0].astype(np.uint16)
+    with backend:
+        return backend.classify(chunk, np.ones((120, 120), bool), np.zeros((1, 2), int))
+
+
+def test_answers_are_the_classifier_s(small_model: ModelSpec) -> None:
+    with torch.inference_mode():
+        expected = load_classifier(small_model)(torch.from_numpy(varied_patches(S2, 1, seed=6))).numpy()
+    assert classify_one(TorchBackend(small_model, threads=2)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_bf16_is_near_but_not_the_same(small_model: ModelSpec) -> None:
+    exact = classify_one(TorchBackend(small_model, threads=2))
+    rounded = classify_one(TorchBackend(small_model, precision="bf16", threads=2))
+    assert 0 < np.abs(exact - rounded).max() < 0.3
+
+
+def test_threads_hold_while_open_only(small_model: ModelSpec) -> None:
+    before = torch.get_num_threads()
+    with TorchBackend(small_model, threads=before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_unknown_device_is_refused(small_model: ModelSpec) -> None:
+    with pytest.raises(BenexpError, match=r"backend\.device=tpu: TorchBackend takes cpu or cuda"):
+        TorchBackend(small_model, device="tpu").open()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(small_model: ModelSpec) -> None:
+    with pytest.raises(BenexpError, match=r"backend\.device=cuda: torch .* sees no CUDA device"):
+        TorchBackend(small_model, device="cuda").open()

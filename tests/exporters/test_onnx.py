@@ -1,0 +1,229 @@
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import exporters.onnx
+from benexp.backends.onnxruntime import OnnxRuntimeBackend
+from benexp.errors import BenexpError
+from benexp.models.published import sha256
+from benexp.models.spec import ModelSpec, resolve
+from benexp.models.synthetic import varied_patches
+from benexp.version import __version__
+from exporters.onnx import OPSET, cached_onnx, export_onnx
+from tests.models.builders import S2, model_config
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+ARCHITECTURES = sorted({path.stem.partition("-s2-")[0] for path in CONF.glob("*-s2-*.yaml")})
+
+
+@pytest.fixture
+def quick(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports take the file that was exported already: for tests of what happens around it."""
+    monkeypatch.setattr(
+        exporters.onnx, "_write", lambda _classifier, _spec, path, _props: shutil.copy(small_onnx, path)
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_export_is_one_file_that_says_what_it_is(
+    small_model: ModelSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = replace(small_model, name="my model", revision="abc")
+    report = export_onnx(spec, tmp_path / "m.onnx")
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+
+    assert names_in(tmp_path) == ["m.onnx", "m.parity.json"]
+    assert report["passed"]
+    assert json.loads((tmp_path / "m.parity.json").read_text()) == {"precision": "fp32", **report}
+    model = onnx.load(tmp_path / "m.onnx")
+    onnx.checker.check_model(model)
+    assert {opset.domain: opset.version for opset in model.opset_import}[""] == OPSET
+    assert [node.name for node in model.graph.input] == ["patches"]
+    assert [node.name for node in model.graph.output] == ["probabilities"]
+    batch, *rest = model.graph.input[0].type.tensor_type.shape.dim
+    assert batch.dim_param
+    assert [dim.dim_value for dim in rest] == [10, 120, 120]
+    operators = {node.op_type for node in model.graph.node}
+    assert "Sigmoid" in operators
+    assert "BatchNormalization" not in operators
+    assert {prop.key.removeprefix("benexp."): json.loads(prop.value) for prop in model.metadata_props} == {
+        "name": "my model",
+        "architecture": spec.architecture,
+        "bands": list(S2),
+        "means": list(spec.means),
+        "stds": list(spec.stds),
+        "patch_size": 120,
+        "classes": list(spec.classes),
+        "weights": "random",
+        "source": "random weights, seed 0",
+        "revision": "abc",
+        "trained": False,
+        "weights_hash": spec.weights_hash,
+        "precision": "fp32",
+        "benexp_version": __version__,
+    }
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_export_that_differs_is_not_kept(
+    small_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = exporters.onnx._onnx_answer
+    monkeypatch.setattr(exporters.onnx, "_onnx_answer", lambda path: lambda batch: honest(path)(batch) + 2e-4)
+    with pytest.raises(BenexpError, match=r"differs from torch by 2\.\de-04 on \w+ patches .* was not kept"):
+        export_onnx(small_model, tmp_path / "m.onnx")
+    assert names_in(tmp_path) == []
+
+
+def test_an_export_that_fails_leaves_nothing(
+    small_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_classifier: object, _spec: object, path: Path, _properties: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(exporters.onnx, "_write", half)
+    with pytest.raises(OSError, match="no space"):
+        export_onnx(small_model, tmp_path / "m.onnx")
+    assert names_in(tmp_path) == []
+
+
+def test_two_exports_at_once_do_not_meet(
+    small_model: ModelSpec, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def write(_classifier: object, spec: ModelSpec, path: Path, _properties: object) -> None:
+        written.append(path)
+        path.write_bytes(b"half of the first")
+        if len(written) == 1:
+            # Another process begins now and is done before this one goes on.
+            export_onnx(spec, tmp_path / "m.onnx")
+            assert path.read_bytes() == b"half of the first"
+        shutil.copy(small_onnx, path)
+
+    monkeypatch.setattr(exporters.onnx, "_write", write)
+    export_onnx(small_model, tmp_path / "m.onnx")
+    assert written[0] != written[1]
+    assert names_in(tmp_path) == ["m.onnx", "m.parity.json"]
+    assert sha256(tmp_path / "m.onnx") == sha256(small_onnx)
+
+
+def test_unknown_precision(small_model: ModelSpec, tmp_path: Path) -> None:
+    with pytest.raises(BenexpError, match="at int4: takes fp32"):
+        export_onnx(small_model, tmp_path / "m.onnx", precision="int4")
+
+
+def test_the_cache_answers_without_torch(
+    small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert cached_onnx(small_model) == small_onnx
+    # Its versions have changed, and it cannot be asked for another export: the old one will do.
+    monkeypatch.setattr(exporters.onnx, "_version", lambda package: None)
+    assert cached_onnx(small_model) == small_onnx
+
+
+@pytest.mark.usefixtures("small_onnx")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights_hash": "0" * 64},
+        {"patch_size": 128},
+        {"bands": S2[::-1]},
+        {"means": (0.0,) * 10},
+        {"stds": (1.0,) * 10},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_no_cached_file_serves_another_model(
+    changes: dict[str, object], small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(BenexpError, match=r"pip install 'benexp\[torch\]'"):
+        cached_onnx(replace(small_model, **changes))  # type: ignore[arg-type]
+
+
+def test_another_version_of_benexp_exports_again(small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(exporters.onnx, "export_onnx", lambda spec, path, *, precision: made.append(path))
+    monkeypatch.setattr(exporters.onnx, "__version__", "99")
+    path = cached_onnx(small_model)
+    assert made == [path]
+
+
+def test_a_new_torch_exports_again(small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(exporters.onnx, "export_onnx", lambda spec, path, *, precision: made.append(path))
+    monkeypatch.setattr(exporters.onnx, "_version", lambda package: "99")
+    assert cached_onnx(small_model) == made[0] != small_onnx
+
+
+def test_names_cannot_leave_the_cache(small_model: ModelSpec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporters.onnx, "export_onnx", lambda spec, path, *, precision: None)
+    path = cached_onnx(replace(small_model, name="../../etc/x", weights_hash="1" * 64))
+    assert path.parent == cache / "onnx"
+
+
+def test_an_exported_file_is_its_own_cache(small_onnx: Path) -> None:
+    assert cached_onnx(resolve(model_config(weights="onnx", path=small_onnx))) == small_onnx
+
+
+WITHOUT_TORCH = """
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "timm", "configilm", "transformers", "onnx", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from benexp.backends.onnxruntime import OnnxRuntimeBackend
+from benexp.models.spec import resolve
+from exporters.onnx import cached_onnx
+
+spec = resolve({"name": "mine", "weights": "onnx", "path": sys.argv[1]})
+chunk = np.load(sys.argv[2])
+with OnnxRuntimeBackend(spec, cached_onnx(spec), threads=1) as backend:
+    answer = backend.classify(chunk, np.ones(chunk.shape[1:], bool), np.zeros((1, 2), int))
+np.save(sys.argv[3], answer)
+print(spec.name, spec.weights, spec.trained, spec.source, *spec.bands, sep="|")
+"""
+
+
+def test_an_exported_file_works_where_torch_does_not(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
+    chunk = varied_patches(S2, 1, seed=5)[0].astype(np.uint16)
+    np.save(tmp_path / "chunk.npy", chunk)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, small_onnx, tmp_path / "chunk.npy", tmp_path / "answer.npy"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    source = f"{small_onnx.name}, exported from random weights, seed 0"
+    assert done.stdout.strip().split("|") == ["small", "onnx", "False", source, *S2]
+    with OnnxRuntimeBackend(small_model, small_onnx, threads=1) as backend:
+        here = backend.classify(chunk, np.ones((120, 120), bool), np.zeros((1, 2), int))
+    assert np.array_equal(np.load(tmp_path / "answer.npy"), here)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_published_architecture_exports(architecture: str, tmp_path: Path) -> None:
+    spec = resolve(model_config(weights="random", architecture=architecture))
+    assert export_onnx(spec, tmp_path / "m.onnx")["passed"]

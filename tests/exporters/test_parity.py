@@ -1,0 +1,91 @@
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from benexp.models.spec import ModelSpec
+from exporters.parity import compare, trial_patches
+
+Floats = npt.NDArray[np.float32]
+
+
+def always(*rows: tuple[float, ...]) -> Callable[[Floats], Floats]:
+    """Answers the rows one after the other, whatever the patches, and from the first again."""
+    table, position = np.array(rows, np.float32), 0
+
+    def answer(patches: Floats) -> Floats:
+        nonlocal position
+        chosen = table[np.arange(position, position + len(patches)) % len(table)]
+        position = (position + len(patches)) % len(table)
+        return chosen
+
+    return answer
+
+
+def patches(count: int) -> dict[str, Floats]:
+    return {"kind": np.zeros((count, 1, 2, 2), np.float32)}
+
+
+def test_differences_by_hand() -> None:
+    # Of four numbers one is off by 0.04 and one by 0.02; the best class stays.
+    report = compare(always((0.2, 0.8), (0.6, 0.1)), always((0.24, 0.8), (0.58, 0.1)), patches(2), tolerance=0.05)
+    assert report["passed"]
+    kind = report["kinds"]["kind"]
+    assert kind["max_abs_diff"] == pytest.approx(0.04)
+    assert kind["mean_abs_diff"] == pytest.approx(0.015)
+    assert kind["flips_per_million"] == 0
+    assert kind["patches"] == 2
+
+
+def test_over_the_tolerance_fails() -> None:
+    assert not compare(always((0.2, 0.8)), always((0.26, 0.8)), patches(1), tolerance=0.05)["passed"]
+
+
+def test_a_tie_broken_the_other_way_is_no_flip_but_a_real_change_is() -> None:
+    tie = compare(always((0.50, 0.52)), always((0.52, 0.51)), patches(1), tolerance=0.05)
+    assert tie["passed"]
+    assert tie["kinds"]["kind"]["flips_per_million"] == 0
+    one_of_four = (0.45, 0.52), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0)
+    flip = compare(always(*one_of_four), always((0.5, 0.48), *one_of_four[1:]), patches(4), tolerance=0.05)
+    assert flip["kinds"]["kind"]["max_abs_diff"] == pytest.approx(0.05)
+    assert flip["kinds"]["kind"]["flips_per_million"] == 250_000
+    assert not flip["passed"]
+
+
+def test_nan_fails() -> None:
+    assert not compare(always((0.2, 0.8)), always((0.2, float("nan"))), patches(1), tolerance=1)["passed"]
+
+
+def test_one_bad_kind_fails_the_whole() -> None:
+    report = compare(
+        lambda batch: np.zeros((len(batch), 2), np.float32),
+        lambda batch: np.full((len(batch), 2), batch.mean(), np.float32),
+        {"zero": np.zeros((2, 1, 2, 2), np.float32), "one": np.ones((2, 1, 2, 2), np.float32)},
+        tolerance=0.1,
+    )
+    assert report["kinds"]["zero"]["passed"]
+    assert not report["kinds"]["one"]["passed"]
+    assert not report["passed"]
+
+
+def test_the_candidate_meets_two_batch_sizes() -> None:
+    sizes = []
+
+    def answer(batch: Floats) -> Floats:
+        sizes.append(len(batch))
+        return np.zeros((len(batch), 2), np.float32)
+
+    compare(lambda batch: np.zeros((len(batch), 2), np.float32), answer, patches(5), tolerance=0.1)
+    assert sizes == [1, 4]
+
+
+def test_trial_patches_are_what_their_names_say(small_model: ModelSpec) -> None:
+    kinds = trial_patches(small_model)
+    assert list(kinds) == ["realistic", "random", "constant", "zero", "saturated"]
+    for batch in kinds.values():
+        assert batch.shape[1:] == (10, 120, 120)
+        assert batch.dtype == np.float32
+    assert np.ptp(kinds["constant"], axis=(2, 3)).max() == 0
+    assert not kinds["zero"].any()
+    assert (kinds["saturated"] == 65535).all()
