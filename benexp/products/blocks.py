@@ -5,6 +5,7 @@ A block is decoded alone, with one GDAL thread, because GDAL's own threads print
 
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import rasterio
 import rasterio.windows
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
 
 from benexp.errors import BenexpError
@@ -24,6 +25,8 @@ DRIVERS = ("GTiff", "JP2OpenJPEG")
 """Told by content, whatever the suffix. No other is tried: some of GDAL's follow paths and addresses in a file."""
 UNIT = 512
 """Pixels a side that smaller blocks and strips of GeoTIFFs are grouped to: calls would cost more than decoding."""
+OVERLAP = 1200.0
+"""Metres by which the windows of a sweep overlap at most: one patch."""
 GDAL_OPTIONS = {
     "GDAL_NUM_THREADS": 1,
     # Bytes. Blocks are kept here, decoded; GDAL would keep another 5 % of the machine's memory of them.
@@ -58,6 +61,21 @@ class Key(NamedTuple):
     col: int
 
 
+class Interest(NamedTuple):
+    """Where a sweep, row by row from the north, has come to: edges of its window in metres from the rasters' origin."""
+
+    north: float
+    south: float
+    west: float
+
+    def is_past(self, key: Key, raster: Raster) -> bool:
+        """Whether the sweep will not come back to this unit."""
+        height, width = (n * raster.resolution for n in raster.unit)
+        top, bottom, right = key.row * height, (key.row + 1) * height, (key.col + 1) * width
+        elsewhere = bottom <= self.north or top >= self.south
+        return elsewhere or (right <= self.west and bottom <= self.south - OVERLAP)
+
+
 def open_dataset(file: BandFile) -> Any:
     """The file as a rasterio dataset. Raises BenexpError if it cannot be opened."""
     errors = []
@@ -66,13 +84,17 @@ def open_dataset(file: BandFile) -> Any:
         try:
             return rasterio.open(file.path, driver=driver)
         except RasterioError as error:
-            errors.append(error)
+            errors.append(" ".join(str(error).split()))
     raise BenexpError(f"{file.path} cannot be opened as JPEG2000 or GeoTIFF ({errors[0]}): download it again")
 
 
 def inspect(file: BandFile) -> Raster:
     """Open the file and look at its grid. Raises BenexpError if it cannot be opened or has more than one band."""
-    with open_dataset(file) as dataset:
+    with warnings.catch_warnings():
+        # A file without a place on the map is an error of its own.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = open_dataset(file)
+    with dataset:
         if dataset.count != 1:
             raise BenexpError(f"{file.path} has {dataset.count} bands: one file should hold one band")
         block = dataset.block_shapes[0]
@@ -93,7 +115,8 @@ class BlockReader:
     """Decodes units of rasters, passes their values through a table, and keeps the last ones.
 
     `tables` holds, for each raster, what to put in the place of each value (or None). Callers in several threads share
-    what is being decoded. Made for sweeps from north to south: what has passed is forgotten first.
+    what is being decoded. Made for sweeps: a cache of little more than one row of units across is enough for each to be
+    decoded once.
     """
 
     def __init__(
@@ -113,15 +136,12 @@ class BlockReader:
         # Finished or not, in the order of last use.
         self._units: dict[Key, Future[npt.NDArray[Any]]] = {}
         self._bytes = 0
-        self._metres = (0.0, 0.0)
+        self._interest = Interest(0, 0, 0)
 
-    def read(self, keys: Iterable[Key], metres: tuple[float, float]) -> dict[Key, npt.NDArray[Any]]:
-        """These units. `metres` is the range of southward distance from the rasters' tops that is of interest now.
-
-        Raises BenexpError if one cannot be decoded.
-        """
+    def read(self, keys: Iterable[Key], interest: Interest) -> dict[Key, npt.NDArray[Any]]:
+        """These units, which lie in the area of interest. Raises BenexpError if one cannot be decoded."""
         with self._lock:
-            self._metres = metres
+            self._interest = interest
             futures = {key: self._request(key) for key in keys}
         return {key: future.result() for key, future in futures.items()}
 
@@ -180,16 +200,9 @@ class BlockReader:
         return own[number]
 
     def _forget(self) -> None:
-        """Make room: first what the rows of interest do not meet, then the northernmost, then the least lately used."""
-        north, south = self._metres
-
-        def dispensable(key: Key) -> tuple[bool, float]:
-            raster = self.rasters[key.raster]
-            height = raster.unit[0] * raster.resolution
-            top = key.row * height
-            return top < south and top + height > north, top + height
-
-        for key in sorted((key for key, unit in self._units.items() if unit.done()), key=dispensable):
+        """Make room: first what the sweep has left behind, then what was not used for longest."""
+        finished = [key for key, unit in self._units.items() if unit.done()]
+        for key in sorted(finished, key=lambda key: not self._interest.is_past(key, self.rasters[key.raster])):
             if self._bytes <= self._cache_bytes:
                 break
             self._bytes -= self._units.pop(key).result().nbytes

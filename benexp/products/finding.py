@@ -63,7 +63,7 @@ def _is_product(path: Path) -> bool:
         source = open_source(path)
     except BenexpError:
         # A damaged download is to be reported when it is opened, not passed over.
-        return path.is_file()
+        return True
     return is_safe(source) or _has_bands(source)
 
 

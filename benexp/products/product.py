@@ -120,7 +120,7 @@ def make_product(
         offsets=metadata.offsets if metadata and metadata.offsets else no_offset(baseline),
         quantification=metadata.quantification if metadata else MODEL_QUANTIFICATION,
         baseline=baseline,
-        warnings=(f"{source.name} is L1C (top of atmosphere): the models were trained on L2A, so expect a worse map",)
+        warnings=("L1C (top of atmosphere): the models were trained on L2A, so expect a worse map",)
         if level == "L1C"
         else (),
         source=source,

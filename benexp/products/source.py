@@ -20,7 +20,7 @@ class Source:
 
     def __init__(self, path: Path, name: str, names: tuple[str, ...]) -> None:
         self.path = path
-        self.name = name[: -len(".SAFE")] if name.upper().endswith(".SAFE") else name
+        self.name = (name[: -len(".SAFE")] if name.upper().endswith(".SAFE") else name) or path.stem
         self.names = names
 
     def gdal(self, name: str) -> str:

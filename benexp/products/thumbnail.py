@@ -16,10 +16,12 @@ CUT = (2, 98)
 
 
 def read_decimated(raster: Raster, placed: Placed, shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
-    """What a raster has under a window, at a lower resolution, which JPEG2000 and overviews give cheaply.
+    """What a raster has under a window, at a lower resolution, which JPEG2000 and overviews give cheaply; 0 if nothing.
 
     Raises BenexpError if the file is damaged.
     """
+    if not placed:
+        return np.zeros(shape, np.uint16)
     rows, cols = placed.rows.band, placed.cols.band
     window = rasterio.windows.Window(cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1)
     try:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +13,7 @@ from rasterio.transform import Affine
 
 from benexp import cores
 from benexp.errors import BenexpError
-from benexp.products.blocks import BlockReader, Key, Raster, inspect
+from benexp.products.blocks import BlockReader, Interest, Key, Raster, inspect
 from benexp.products.finding import open_product
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
 from benexp.products.product import BandFile, Product
@@ -117,8 +118,8 @@ class Tile:
         here = Window(window.row + self.region.row, window.col + self.region.col, *window.shape)
         places = [place(here, layer, self._grid) for layer in self._layers]
         keys = [list(_keys(number, *pair)) for number, pair in enumerate(zip(self._layers, places, strict=True))]
-        rows = (here.row * RESOLUTION, (here.row + here.height) * RESOLUTION)
-        units = self._reader.read([key for group in keys for key in group], rows)
+        interest = Interest(*(RESOLUTION * n for n in (here.row, here.row + here.height, here.col)))
+        units = self._reader.read([key for group in keys for key in group], interest)
         chunk = np.zeros((len(self.bands), *window.shape), np.uint16)
         valid = np.ones(window.shape, bool)
         for number, (layer, placed) in enumerate(zip(self._layers, places, strict=True)):
@@ -139,13 +140,13 @@ class Tile:
         """
         step = -(-max(self.shape) // max_size)
         shape = (-(-self.shape[0] // step), -(-self.shape[1] // step))
-        picture = np.zeros((3, *shape), np.uint16)
-        for band, file in zip(picture, self.product.band_files(TRUE_COLOUR), strict=True):
-            raster = inspect(file)
-            placed = place(self.region, raster, self._grid)
-            if placed:
-                band[:] = read_decimated(raster, placed, shape)
-        return stretch(picture)
+        rasters = [inspect(file) for file in self.product.band_files(TRUE_COLOUR)]
+
+        def band(raster: Raster) -> npt.NDArray[np.uint16]:
+            return read_decimated(raster, place(self.region, raster, self._grid), shape)
+
+        with ThreadPoolExecutor(len(rasters)) as pool:
+            return stretch(np.stack(list(pool.map(band, rasters))))
 
     @property
     def decode_seconds(self) -> float:

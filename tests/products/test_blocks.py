@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import Affine
 
 from benexp.errors import BenexpError
-from benexp.products.blocks import UNIT, BlockReader, Key, inspect
+from benexp.products.blocks import UNIT, BlockReader, Interest, Key, inspect
 from benexp.products.product import BandFile
 from tests.products.builders import write_band
+
+WHOLE = Interest(0, 2560, 0)
 
 
 def band_file(path: Path, array: np.ndarray[Any, Any], **options: Any) -> BandFile:
@@ -38,7 +42,7 @@ def test_units_hold_the_pixels_that_the_table_makes_of_them(tmp_path: Path, pixe
     raster = inspect(band_file(tmp_path / "a.jp2", pixels, block=100))
     doubled = (np.arange(1 << 16) * 2).astype(np.uint16)
     reader = BlockReader([raster, raster], [None, doubled], threads=2, cache_bytes=1 << 20)
-    units = reader.read([Key(0, 1, 1), Key(0, 2, 3), Key(1, 0, 0)], (0, 2560))
+    units = reader.read([Key(0, 1, 1), Key(0, 2, 3), Key(1, 0, 0)], WHOLE)
     reader.close()
     assert np.array_equal(units[Key(0, 1, 1)], pixels[100:200, 100:200])
     assert np.array_equal(units[Key(0, 2, 3)], pixels[200:, 300:])
@@ -54,7 +58,7 @@ def test_callers_at_the_same_time_share_what_is_being_decoded(tmp_path: Path, pi
 
     def call(_: int) -> dict[Key, Any]:
         barrier.wait()
-        return reader.read(keys, (0, 2560))
+        return reader.read(keys, WHOLE)
 
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(call, range(6)))
@@ -63,35 +67,39 @@ def test_callers_at_the_same_time_share_what_is_being_decoded(tmp_path: Path, pi
     assert all(np.array_equal(answer[keys[7]], pixels[64:128, 128:192]) for answer in answers)
 
 
-def test_a_sweep_southward_decodes_each_unit_once_with_little_kept(
-    tmp_path: Path, pixels: np.ndarray[Any, Any]
-) -> None:
-    """Windows of 96 x 96 over blocks of 64: two rows of blocks of 64 x 320 are enough for each to be decoded once."""
-    raster = inspect(band_file(tmp_path / "a.jp2", pixels, block=64))
-    reader = BlockReader([raster], [None], threads=2, cache_bytes=2 * 64 * 320 * 2 + 64 * 64 * 2)
-    for top in range(0, 256, 64):
-        for left in range(0, 320, 64):
-            keys = [
-                Key(0, row // 64, col // 64)
-                for row in (top, top + 64)
-                for col in (left, left + 64)
-                if row < 256 and col < 320
-            ]
-            reader.read(keys, (top * 10.0, (top + 96) * 10.0))
-    assert reader.decoded == 20
+@pytest.mark.parametrize("chunk", [512, 700, 1100])
+def test_a_sweep_decodes_each_unit_once_with_little_more_than_a_row_kept(tmp_path: Path, chunk: int) -> None:
+    """Windows that overlap by 100 over 5 x 5 units of 512; forgetting by last use alone would need every row met."""
+    side = 5 * UNIT
+    raster = inspect(band_file(tmp_path / "a.tif", np.ones((side, side), np.uint8), block=UNIT))
+    unit = UNIT * UNIT
+    across = chunk // UNIT + 2
+    reader = BlockReader([raster], [None], threads=1, cache_bytes=(5 + across * across) * unit)
+
+    def read(top: int, left: int) -> None:
+        rows, cols = (range(n // UNIT, (min(n + chunk + 100, side) - 1) // UNIT + 1) for n in (top, left))
+        interest = Interest(top * 10, (top + chunk + 100) * 10, left * 10)
+        reader.read([Key(0, row, col) for row in rows for col in cols], interest)
+
+    for top in range(0, side, chunk):
+        for left in range(0, side, chunk):
+            read(top, left)
+    assert reader.decoded == 25
     # Again from the north: what is left of the south must not push out what is read now.
-    for left in (0, 64, 128):
-        reader.read([Key(0, 0, left // 64), Key(0, 0, left // 64 + 1)], (0, 640))
+    before = reader.decoded
+    read(0, 0)
+    first = reader.decoded - before
+    read(0, 0)
     reader.close()
-    assert reader.decoded == 20 + 4
+    assert reader.decoded == before + first
 
 
 def test_no_more_is_kept_than_allowed(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
     raster = inspect(band_file(tmp_path / "a.jp2", pixels, block=64))
     reader = BlockReader([raster], [None], threads=1, cache_bytes=0)
     for _ in range(3):
-        reader.read([Key(0, 0, 0)], (0, 640))
-        reader.read([Key(0, 1, 1)], (640, 1280))
+        reader.read([Key(0, 0, 0)], WHOLE)
+        reader.read([Key(0, 1, 1)], WHOLE)
     reader.close()
     assert reader.decoded == 6
 
@@ -107,7 +115,7 @@ def test_a_truncated_jpeg2000_raises(tmp_path: Path, pixels: np.ndarray[Any, Any
         raster = inspect(file)
         reader = BlockReader([raster], [None], threads=2, cache_bytes=1 << 20)
         try:
-            reader.read(keys, (0, 2560))
+            reader.read(keys, WHOLE)
         finally:
             reader.close()
     assert "\n" not in str(error.value)
@@ -119,11 +127,12 @@ def test_a_failure_is_not_remembered_as_an_answer(tmp_path: Path, pixels: np.nda
     whole = Path(file.path).read_bytes()
     Path(file.path).write_bytes(whole[: len(whole) // 2])
     reader = BlockReader([raster], [None], threads=1, cache_bytes=1 << 20)
-    for _ in range(2):
-        with pytest.raises(BenexpError, match="download it again"):
-            reader.read([Key(0, 0, 0)], (0, 2560))
-    reader.close()
+    with pytest.raises(BenexpError, match="download it again"):
+        reader.read([Key(0, 0, 0)], WHOLE)
     assert reader.decoded == 0
+    Path(file.path).write_bytes(whole)
+    assert np.array_equal(reader.read([Key(0, 0, 0)], WHOLE)[Key(0, 0, 0)], pixels)
+    reader.close()
 
 
 def test_files_that_would_lead_elsewhere_are_not_opened(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
@@ -138,10 +147,10 @@ def test_files_that_would_lead_elsewhere_are_not_opened(tmp_path: Path, pixels: 
 
 
 def test_a_file_of_several_bands_is_told(tmp_path: Path) -> None:
-    import rasterio
-
     path = tmp_path / "B02.tif"
-    with rasterio.open(path, "w", driver="GTiff", count=3, height=8, width=8, dtype="uint16"):
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=8, width=8, dtype="uint16", transform=Affine(10, 0, 0, 0, -10, 0)
+    ):
         pass
     with pytest.raises(BenexpError, match="has 3 bands"):
         inspect(BandFile("B02", str(path), 10, "B02.tif"))

@@ -58,6 +58,19 @@ def test_structure_catches_every_truncation(tmp_path: Path, share: float) -> Non
             check(product, mode, TEN)
 
 
+def test_a_cut_tile_is_found_where_the_length_of_the_image_is_left_open(tmp_path: Path) -> None:
+    safe = write_safe(tmp_path)
+    file = band(safe, "B04")
+    content = bytearray(file.read_bytes())
+    start = content.index(b"jp2c") - 4
+    content[start : start + 4] = bytes(4)
+    file.write_bytes(content)
+    check(open_product(safe), "structure", TEN)
+    file.write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(BenexpError, match=r"B04_10m\.jp2 is damaged \(its internal tile \d+ is cut off\)"):
+        check(open_product(safe), "structure", TEN)
+
+
 def test_a_missing_end_marker_is_damage(tmp_path: Path) -> None:
     safe = write_safe(tmp_path)
     file = band(safe, "B04")
