@@ -20,6 +20,10 @@ log = logging.getLogger("benexp")
 
 PATH_KEYS = ("tile_folder", "input_dir", "output_folder", "model.path")
 
+SWEEP = ("-m", "--multirun")
+OPEN_KEYS = ("backend.", "layers.extra")
+"""Below these, users' own classes and functions have keys of their own, which Hydra takes only with a ++."""
+
 
 def quote(argument: str) -> str:
     """An override in Hydra's grammar, which takes characters of paths for its own, and the backend `null` for nothing.
@@ -28,6 +32,8 @@ def quote(argument: str) -> str:
     "tile_folder='/data/a, b'"
     """
     key, equals, value = argument.partition("=")
+    if key.startswith(OPEN_KEYS):
+        return f"++{argument}"
     if key == "backend":
         return re.sub(r"(?<=[=,])null(?=,|$)", "'null'", argument)
     if not equals or key.lstrip("+") not in PATH_KEYS or value in ("null", ""):
@@ -60,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
             failed.append(str(error))
             log.error("%s", error)
 
-    sys.argv[1:] = [quote(argument) for argument in arguments]
+    # Flags first: argparse takes no `key=value -m key=value`.
+    sys.argv[1:] = sorted((quote(argument) for argument in arguments), key=lambda argument: argument not in SWEEP)
     try:
         with _exceptions_from_hydra():
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()

@@ -46,6 +46,7 @@ def test_only_paths_are_quoted() -> None:
     assert quote("backend=torch,null") == "backend=torch,'null'"
     assert quote("tile_folder=null") == "tile_folder=null"
     assert quote("tile_folder='/a, b'") == "tile_folder='/a, b'"
+    assert quote("backend.gain=2") == "++backend.gain=2"
     assert quote("+model.path=/a, b") == "+model.path='/a, b'"
 
 
@@ -90,7 +91,7 @@ MISTAKES = [
     ("backend.precision=fp8", "backend.precision=fp8"),
     ("backend._target_=nowhere.Backend", "backend._target_=nowhere.Backend: cannot be imported"),
     ("backend._target_=pathlib.Path", "backend._target_=pathlib.Path: takes a subclass"),
-    ("+backend.speed=9", "unknown key backend.speed"),
+    ("backend.speed=9", "unknown key backend.speed: NullBackend takes batch_size, precision, device, threads"),
     ("model=resnet9000", "model=resnet9000: takes"),
     ("nogroup=x", "unknown key nogroup"),
     ("layers.names=[clas]", "layers.names"),

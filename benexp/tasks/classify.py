@@ -143,8 +143,8 @@ class _Job:
                 "disk_gb": round(height * width * pixel_bytes / 1e9, 2),
             }
         print(
-            f"{plan['tile']}: {plan['pixels']} pixels, {plan['patches']} patches in {plan['chunks']} chunks, "
-            f"about {plan['memory_gb']} GB of memory beside the model, at most {plan['disk_gb']} GB on disk"
+            f"{plan['tile']}: {plan['pixels']} pixels; {plan['patches']} patches; chunks: {plan['chunks']}; "
+            f"about {plan['memory_gb']} GB of memory and the model's; at most {plan['disk_gb']} GB on disk"
         )
         return [plan]
 

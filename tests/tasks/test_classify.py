@@ -179,7 +179,7 @@ def test_a_users_own_backend_and_layer(safe: Path, tmp_path: Path) -> None:
         tmp_path,
         *FAST,
         "backend._target_=tests.tasks.test_classify.Brightness",
-        "+backend.gain=1.0",
+        "backend.gain=1.0",
         "layers.extra={water:{function:tests.tasks.test_classify.water,dtype:float32,description:Any water}}",
     )
     tile = record["tile"]
@@ -202,10 +202,13 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(
     safe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main([f"tile_folder={safe}", f"output_folder={out}", *FAST, "dry_run=true"]) == 0
+    assert (
+        main([f"tile_folder={safe}", f"output_folder={out}", "model=demo", "chunking.chunk_size=150", "dry_run=true"])
+        == 0
+    )
     said = capsys.readouterr().out
-    # Rows 0 60 120 130, columns 0 60 120 180 190: 20 patches; two squares of 200 a side.
-    assert "310 x 250 pixels, 20 patches in 2 chunks" in said
+    # Rows 0 60 120 130, columns 0 60 120 180 190: 20 patches; two squares of 150.
+    assert "310 x 250 pixels; 20 patches; chunks: 2;" in said
     assert not out.exists()
 
 
