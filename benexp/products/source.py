@@ -106,7 +106,7 @@ class ZipSource(Source):
         super().__init__(path, PurePosixPath(self._root).name or path.stem, tuple(names))
 
     def gdal(self, name: str) -> str:
-        # In braces GDAL takes the archive's path as it is, whatever its suffix; other braces inside would confuse it.
+        # In braces GDAL takes the path as it is, whatever its suffix; unpaired ones inside would confuse it.
         archive = str(self.path)
         return (
             f"/vsizip/{archive}/{self._root}{name}"

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from benexp.errors import BenexpError
-from benexp.products.blocks import UNIT, BlockReader, Interest, Key, inspect
+from benexp.products.blocks import UNIT, BlockReader, Interest, Key, Raster, inspect
 from benexp.products.product import BandFile
 from tests.products.builders import write_band
 
@@ -67,31 +68,47 @@ def test_callers_at_the_same_time_share_what_is_being_decoded(tmp_path: Path, pi
     assert all(np.array_equal(answer[keys[7]], pixels[64:128, 128:192]) for answer in answers)
 
 
-@pytest.mark.parametrize("chunk", [512, 700, 1100])
-def test_a_sweep_decodes_each_unit_once_with_little_more_than_a_row_kept(tmp_path: Path, chunk: int) -> None:
-    """Windows that overlap by 100 over 5 x 5 units of 512; forgetting by last use alone would need every row met."""
-    side = 5 * UNIT
-    raster = inspect(band_file(tmp_path / "a.tif", np.ones((side, side), np.uint8), block=UNIT))
-    unit = UNIT * UNIT
-    across = chunk // UNIT + 2
-    reader = BlockReader([raster], [None], threads=1, cache_bytes=(5 + across * across) * unit)
+class Blank(BlockReader):
+    """Decodes nothing: what is counted is how often it would."""
 
-    def read(top: int, left: int) -> None:
-        rows, cols = (range(n // UNIT, (min(n + chunk + 100, side) - 1) // UNIT + 1) for n in (top, left))
-        interest = Interest(top * 10, (top + chunk + 100) * 10, left * 10)
-        reader.read([Key(0, row, col) for row in rows for col in cols], interest)
+    def _read_unit(self, key: Key) -> np.ndarray[Any, Any]:
+        return np.zeros(self.rasters[key.raster].unit, np.uint8)
 
-    for top in range(0, side, chunk):
-        for left in range(0, side, chunk):
-            read(top, left)
-    assert reader.decoded == 25
-    # Again from the north: what is left of the south must not push out what is read now.
-    before = reader.decoded
-    read(0, 0)
-    first = reader.decoded - before
-    read(0, 0)
-    reader.close()
-    assert reader.decoded == before + first
+
+SIDE, ACROSS = 512, 8
+
+
+def blank(kept: int) -> Blank:
+    """8 x 8 units of 512, of which `kept` are kept."""
+    grid = Affine(10, 0, 0, 0, -10, 0)
+    file = BandFile("B02", "", 10, "")
+    raster = Raster(file, (ACROSS * SIDE, ACROSS * SIDE), None, grid, "uint8", None, (SIDE, SIDE))
+    return Blank([raster], [None], threads=1, cache_bytes=kept * SIDE * SIDE)
+
+
+def sweep(reader: Blank, chunk: int, overlap: int = 100) -> None:
+    whole = ACROSS * SIDE
+    for top in range(0, whole, chunk):
+        for left in range(0, whole, chunk):
+            bottom, right = min(top + chunk + overlap, whole), min(left + chunk + overlap, whole)
+            rows, cols = range(top // SIDE, -(-bottom // SIDE)), range(left // SIDE, -(-right // SIDE))
+            keys = [Key(0, row, col) for row in rows for col in cols]
+            reader.read(keys, Interest(top * 10, bottom * 10, left * 10))
+
+
+# By last use alone it would take 23, 22 and 29.
+@pytest.mark.parametrize(("chunk", "kept"), [(700, 19), (1100, 14), (1600, 20)])
+def test_a_sweep_decodes_each_unit_once_with_few_kept(chunk: int, kept: int) -> None:
+    with closing(blank(kept)) as reader:
+        sweep(reader, chunk)
+    assert reader.decoded == ACROSS * ACROSS
+
+
+def test_a_second_sweep_is_not_hampered_by_what_is_left_of_the_first() -> None:
+    with closing(blank(19)) as reader:
+        sweep(reader, 700)
+        sweep(reader, 700)
+    assert reader.decoded <= 2 * ACROSS * ACROSS
 
 
 def test_no_more_is_kept_than_allowed(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:

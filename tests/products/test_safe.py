@@ -34,7 +34,7 @@ def test_an_l1c_product_comes_with_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", ["L2A", "L1C"])
 def test_a_zipped_product_reads_as_the_folder_does(tmp_path: Path, level: str, compression: int) -> None:
     safe = write_safe(tmp_path, level=level)
-    zipped = zip_product(safe, tmp_path / "some {other} name [1], ü.zip", compression)
+    zipped = zip_product(safe, tmp_path / "some {other name [1], ü.zip", compression)
     with open_tile(safe, TEN) as one, open_tile(zipped, TEN) as other:
         window = Window(0, 0, *one.shape)
         assert (one.name, one.shape, one.transform, one.offsets) == (
