@@ -83,7 +83,8 @@ class RasterWriter:
                 tiled=True,
                 blockxsize=BLOCK,
                 blockysize=BLOCK,
-                interleave="pixel",
+                # Overviews are made band by band: out of pixel-interleaved tiles each band would unpack all the others.
+                interleave="band",
                 # A third of the plain file's size for 1 s of a core per full tile of float32.
                 compress="ZSTD",
                 zstd_level=1,
@@ -178,12 +179,13 @@ class RasterWriter:
         try:
             with rasterio.Env(GDAL_CACHEMAX=_CACHE):
                 yield
-        except (RasterioError, CPLE_BaseError, OSError) as error:
+        # A SystemError is rasterio's word for a failure that GDAL gave no reason for.
+        except (RasterioError, CPLE_BaseError, OSError, SystemError) as error:
             folder = self.path.parent
             free = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free there" if folder.is_dir() else "no such folder"
             reason = " ".join(str(error).split())
             raise BenexpError(
-                f"cannot write {self.path}: {reason} ({free}): make room or change output_folder"
+                f"cannot write {self.path} ({free}; make room or change output_folder): {reason}"
             ) from error
 
 
