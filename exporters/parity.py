@@ -12,7 +12,7 @@ from benexp.models.synthetic import varied_patches
 Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Patches [n, bands, p, p] in model DN to probabilities [n, classes]."""
 
-COUNT = 32
+COUNT = 16
 """Patches of each kind."""
 
 

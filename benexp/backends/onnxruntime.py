@@ -33,6 +33,8 @@ class OnnxRuntimeBackend(Backend):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads or cores.available()
         options.inter_op_num_threads = 1
+        # Its threads would burn cycles while they wait, and the decoding of the next chunk needs the same cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(self.artefact, options, providers=[self._PROVIDER])

@@ -45,6 +45,7 @@ def test_a_file_for_other_bands_or_patches_is_refused(small_model: ModelSpec, sm
         OnnxRuntimeBackend(replace(small_model, patch_size=96), small_onnx).open()
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
 def test_devices_and_providers(small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BenexpError, match=r"backend\.device=cuda: OnnxRuntimeBackend takes cpu"):
         OnnxRuntimeBackend(small_model, small_onnx, device="cuda").open()

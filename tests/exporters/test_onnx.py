@@ -185,9 +185,11 @@ import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
+BLOCKED = {"torch", "torchvision", "timm", "configilm", "transformers", "onnx", "onnxscript", "safetensors"}
+
 class Blocked(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "timm", "configilm", "transformers", "onnx", "safetensors"):
+        if name.partition(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocked())
