@@ -47,9 +47,10 @@ def quote(argument: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code."""
-    logging.basicConfig(format="benexp: %(levelname)s: %(message)s", stream=sys.stderr)
-    logging.addLevelName(logging.WARNING, "warning")
-    logging.addLevelName(logging.ERROR, "error")
+    logging.basicConfig(format="benexp: %(levelname)s%(message)s", stream=sys.stderr)
+    log.setLevel(logging.INFO)
+    for level, words in ((logging.INFO, ""), (logging.WARNING, "warning: "), (logging.ERROR, "error: ")):
+        logging.addLevelName(level, words)
 
     import hydra
     from hydra.core.hydra_config import HydraConfig

@@ -6,3 +6,8 @@ class BenexpError(Exception):
 
     The command line prints it as one line and exits with 1; Python callers catch this type.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and message as one line, to quote in a message for the user."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

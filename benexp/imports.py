@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
 
 
 def import_name(key: str, path: str) -> Any:
@@ -13,5 +13,6 @@ def import_name(key: str, path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     # Importing runs the user's code, which may raise anything.
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BenexpError(f"{key}={path}: cannot be imported: {reason} (is its folder on PYTHONPATH?)") from error
+        raise BenexpError(
+            f"{key}={path}: cannot be imported: {one_line(error)} (is its folder on PYTHONPATH?)"
+        ) from error

@@ -3,7 +3,6 @@
 A layer never sees nodata: `apply` puts it where the pixel is not valid, whatever the function answered there.
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.classes import NODATA
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
+from benexp.imports import import_name
 
 Probabilities = npt.NDArray[np.float32]
 LayerFunction = Callable[[Probabilities, Sequence[str]], npt.NDArray[Any]]
@@ -158,7 +158,7 @@ def apply(
     except Exception as error:
         if layer.name in BUILT_IN:
             raise
-        raise BenexpError(f"layers.extra.{layer.name}: its function failed: {_one_line(error)}") from error
+        raise BenexpError(f"layers.extra.{layer.name}: its function failed: {one_line(error)}") from error
     values = answer[None] if answer.ndim == 2 else answer
     expected = (layer.bands, *valid.shape)
     if values.shape != expected:
@@ -260,9 +260,12 @@ def _extra(name: str, settings: Any) -> Layer:
     bands = settings.get("bands") or []
     if isinstance(bands, str) or not isinstance(bands, Sequence):
         raise BenexpError(f"{key}.bands={bands}: list the bands' names, or leave it out for a single band")
+    function = import_name(f"{key}.function", path)
+    if not callable(function):
+        raise BenexpError(f"{key}.function={path}: it is a {type(function).__name__}, not a function")
     return Layer(
         name,
-        _import_function(key, path),
+        function,
         dtype,
         _nodata(key, dtype, settings.get("nodata")),
         str(settings.get("description") or f"{name} by {path}"),
@@ -285,24 +288,6 @@ def _nodata(key: str, dtype: str, value: Any) -> float:
         if not (number.is_integer() and limits.min <= number <= limits.max):
             raise BenexpError(f"{key}.nodata={value}: {dtype} holds whole numbers of {limits.min} to {limits.max}")
     return number
-
-
-def _import_function(key: str, path: str) -> LayerFunction:
-    module, _, name = path.rpartition(".")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    # Importing runs the user's code, which may raise anything.
-    except Exception as error:
-        raise BenexpError(
-            f"{key}.function={path}: cannot import it: {_one_line(error)} (is its folder on PYTHONPATH?)"
-        ) from error
-    if not callable(function):
-        raise BenexpError(f"{key}.function={path}: it is a {type(function).__name__}, not a function")
-    return function  # type: ignore[no-any-return]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _check_cast(layer: Layer, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:

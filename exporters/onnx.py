@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import tempfile
 import warnings
@@ -22,6 +23,8 @@ from exporters.parity import Answer, compare, trial_patches
 
 if TYPE_CHECKING:
     from benexp.models.classifier import Classifier
+
+log = logging.getLogger("benexp")
 
 OPSET = 18
 TOLERANCES = {"fp32": 1e-4}
@@ -98,6 +101,7 @@ def cached_onnx(spec: ModelSpec, *, precision: str = "fp32") -> Path:
             f"{spec.name} was not exported to ONNX yet, which needs torch: pip install 'benexp[torch]', "
             f"or use an exported file with model=onnx model.path=FILE"
         ) from error
+    log.info("exporting %s to ONNX and checking it against torch, once", spec.name)
     export_onnx(spec, path, precision=precision)
     return path
 

@@ -192,7 +192,7 @@ def test_own_functions_become_layers() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("mine", {"function": "my_layers.nothing"}, "layers.extra.mine.function=my_layers.nothing: cannot import"),
+        ("mine", {"function": "my_layers.nothing"}, "layers.extra.mine.function=my_layers.nothing: cannot be imported"),
         ("mine", {"function": "broken_layers.f"}, "No module named 'no_such_thing'"),
         ("mine", {"function": "f"}, "layers.extra.mine.function=f"),
         ("mine", {"function": "my_layers.number"}, "it is a int, not a function"),

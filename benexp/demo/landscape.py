@@ -55,7 +55,7 @@ def fractal(rng: np.random.Generator, nodes: int, wavelength: float, slope: floa
     envelope = (along_y**2 + along_x**2 + wavelength**-2) ** (-slope / 2)
     field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((nodes, nodes))) * envelope, (nodes, nodes))
     field -= field.mean()
-    return (field / field.std()).astype(np.float32)
+    return np.asarray(field / field.std(), np.float32)
 
 
 def ranked(field: Floats) -> Floats:
@@ -124,7 +124,7 @@ def _sample(field: Floats, rows: Floats, cols: Floats) -> Floats:
     row, down = _nodes(rows)
     col, right = _nodes(cols)
     across = field[row] + down[:, None] * (field[row + 1] - field[row])
-    left = across[:, col]
+    left: Floats = across[:, col]
     left += right * (across[:, col + 1] - left)
     return left
 

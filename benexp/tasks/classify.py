@@ -292,9 +292,16 @@ class _Job:
         pixel_area = abs(tile.transform.a * tile.transform.e)
         write_areas(areas, rendered.pixels, pixel_area, CLASSES)
         write_classmap(classmap, self.spec.classes)
-        write_preview(preview, *tile.thumbnail(max(rendered.thumbnail.shape)), rendered.thumbnail, CLASSES, tile.name)
+        write_preview(
+            preview,
+            *tile.thumbnail(max(rendered.thumbnail.shape)),
+            rendered.thumbnail,
+            CLASSES,
+            tile.name,
+            rendered.pixels,
+        )
         rasters = [folder / f"{tile.name}_{layer.name}.tif" for layer in self.layers]
-        write_viewer(viewer, record, preview, rendered.pixels, pixel_area, rasters)
+        write_viewer(viewer, record, preview, rendered.pixels, pixel_area, [*rasters, areas, classmap, preview])
         record["files"] = {path.name: _described(path) for path in [*rasters, areas, classmap, preview, viewer]}
         with replacing(folder / "run.json") as temporary:
             temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
@@ -309,5 +316,6 @@ def _summarise(folder: Path, record: dict[str, Any]) -> None:
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
     patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
     print(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
+    print(f"written to {folder}:")
     for name, about in record["files"].items():
-        print(f"  {folder / name}  {about['bytes'] / 1e6:.2f} MB")
+        print(f"  {about['bytes'] / 1e6:9.2f} MB  {name}")
