@@ -2,7 +2,7 @@
 
     python benchmarks/engines.py --model resnet50-s2-v0.2.0 --batch-sizes 8 32 64 --repeats 5
 
-Random weights (lively ones, see benexp/models/random_weights.py). Backends and batch sizes take turns; medians are printed.
+Lively random weights (see benexp/models/untrained.py). Backends and batch sizes take turns; medians are printed.
 """
 
 import argparse
