@@ -13,7 +13,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from benexp.models.spec import resolve
+from benexp.models.resolve import resolve
 from benexp.models.synthetic import varied_patches
 from benexp.tasks.prepare import make_backend
 from benexp.usage import conf_folder

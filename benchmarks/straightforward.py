@@ -19,7 +19,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from benexp.models.checkpoint import load_network
-from benexp.models.spec import resolve
+from benexp.models.resolve import resolve
 from benexp.products import open_product
 from benexp.usage import conf_folder
 

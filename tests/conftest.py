@@ -9,7 +9,8 @@ import pytest
 # Before anything imports torch: the suite must be quick on two cores and leave room on more.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-from benexp.models.spec import ModelSpec, resolve
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
 from tests.models.builders import model_config
 
 

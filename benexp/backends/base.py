@@ -59,7 +59,11 @@ class Backend:
         self._is_open = True
         size = self.spec.patch_size
         blank = np.zeros((len(self.spec.bands), size, size), np.uint16)
-        self.classify(blank, np.ones((size, size), bool), np.zeros((1, 2), int))
+        try:
+            self.classify(blank, np.ones((size, size), bool), np.zeros((1, 2), np.int64))
+        except BaseException:
+            self.close()
+            raise
 
     def classify(
         self,

@@ -23,7 +23,8 @@ from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
 from benexp.measure.environment import environment, peak_memory
-from benexp.models.spec import ModelSpec, resolve
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
 from benexp.products import find_products, open_product, open_tile
 from benexp.products.integrity import check as check_integrity

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from benexp.app import main
 from benexp.demo.train import FIRST_SEED, batches, scene
-from benexp.models.spec import DEMO_MODEL
+from benexp.models.resolve import DEMO_MODEL
 
 
 def test_the_checkpoint_is_small_and_in_the_published_format() -> None:

@@ -13,7 +13,8 @@ import exporters.onnx
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.errors import BenexpError
 from benexp.models.published import sha256
-from benexp.models.spec import ModelSpec, resolve
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.version import __version__
 from exporters.onnx import OPSET, cached_onnx, export_onnx
@@ -195,7 +196,7 @@ class Blocked(MetaPathFinder):
 sys.meta_path.insert(0, Blocked())
 import numpy as np
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
-from benexp.models.spec import resolve
+from benexp.models.resolve import resolve
 from exporters.onnx import cached_onnx
 
 spec = resolve({"name": "mine", "weights": "onnx", "path": sys.argv[1]})

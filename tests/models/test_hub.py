@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from benexp.errors import BenexpError
-from benexp.models.spec import ModelSpec, resolve
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
 from tests.models.builders import model_config
 
 huggingface_hub = pytest.importorskip("huggingface_hub")

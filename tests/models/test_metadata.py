@@ -5,7 +5,8 @@ import pytest
 
 from benexp.errors import BenexpError
 from benexp.models.published import sha256
-from benexp.models.spec import ModelSpec, resolve
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
 from tests.models.builders import S2, model_config
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from benexp.models.checkpoint import load_network
-from benexp.models.spec import resolve
+from benexp.models.resolve import resolve
 from benexp.models.statistics import band_statistics
 from benexp.models.synthetic import varied_patches
 from benexp.models.untrained import _spread, lively_network

@@ -6,9 +6,10 @@ from omegaconf import OmegaConf
 
 from benexp.classes import NAMES
 from benexp.errors import BenexpError
-from benexp.models import spec as specs
+from benexp.models import resolve as resolving
 from benexp.models.published import sha256
-from benexp.models.spec import ModelSpec, resolve
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
 from benexp.models.statistics import band_statistics
 from tests.models.builders import ARCHITECTURE, S2, model_config
 
@@ -44,7 +45,7 @@ def test_random_weights_are_cached_and_follow_the_seed(small_model: ModelSpec) -
 def test_the_model_in_the_package_is_the_demo_s_default(
     small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(specs, "DEMO_MODEL", small_model.path)
+    monkeypatch.setattr(resolving, "DEMO_MODEL", small_model.path)
     spec = resolve(model_config(name="demo"))
     assert spec == replace(small_model, name="demo", weights="folder", source="the demo model of benexp", trained=True)
 
