@@ -20,18 +20,20 @@ MARGIN = 2
 
 # name: (longest wavelength in pixels, fall of the amplitude with the frequency: larger is smoother)
 FIELDS = {
-    "height": (560, 2.3),
-    "moisture": (420, 2.0),
-    "forest": (330, 1.9),
-    "culture": (380, 1.9),
-    "town": (400, 1.9),
-    "works": (360, 2.0),
-    "lake": (460, 2.1),
-    "river": (900, 2.4),
-    "coast": (420, 2.0),
+    "height": (800, 3.2),
+    "moisture": (640, 3.1),
+    "forest": (560, 3.1),
+    "culture": (640, 3.1),
+    "town": (520, 2.9),
+    "works": (600, 3.1),
+    "lake": (640, 3.1),
+    "river": (900, 2.6),
+    "coast": (640, 2.6),
     "warp_u": (700, 4.0),
     "warp_v": (700, 4.0),
 }
+FRAY = 0.035
+"""Amplitude of the noise that frays the boundaries: regions stay as large as a patch resolves, but not as smooth."""
 RANKED = ("height", "moisture", "forest", "culture", "town", "works", "lake")
 
 
@@ -73,12 +75,13 @@ def make_landscape(size: int, seed: int) -> Landscape:
         rng = np.random.default_rng([seed, number])
         # Cut out of a larger field, so that opposite edges of the tile do not resemble each other.
         field = fractal(rng, nodes + wavelength // STEP, wavelength / STEP, slope)[:nodes, :nodes]
+        field = field + FRAY * fractal(rng, nodes, 90 / STEP, 1.8)
         fields[name] = ranked(field) if name in RANKED else np.ascontiguousarray(field)
     fields["shore"] = _shore(fields["coast"], size, seed)
     # Dividing by the gradient makes the level line of a random field a band of even width: a river.
     river = fields["river"]
     slope_y, slope_x = np.gradient(river, STEP)
-    width = np.float32(9) + 4 * fields["moisture"]
+    width = np.float32(5) + 4 * fields["moisture"]
     fields["bank"] = np.abs(river) / (np.hypot(slope_y, slope_x) + 1e-3) - width
     slope_y, slope_x = np.gradient(_smooth(fields["height"]), STEP)
     fields["light"] = np.clip(40 * (slope_x + slope_y) * 0.7, -1, 1)
@@ -143,23 +146,23 @@ def land_cover(fields: dict[str, Floats]) -> npt.NDArray[np.uint8]:
     cool = 0.65 * height + 0.35 * culture
     rules = [
         (shore < 0, 11),
-        ((shore < 26) & (moisture < 0.62), 2),
-        ((shore < 90) & (moisture > 0.62) & (height < 0.8), 4),
-        ((lake > 0.945) & (shore > 60), 8),
+        ((shore < 30) & (moisture < 0.62), 2),
+        ((shore < 110) & (moisture > 0.62) & (height < 0.8), 4),
+        ((lake > 0.93) & (shore > 60), 8),
         ((bank < 0) & (height < 0.86), 8),
-        ((lake > 0.875) & (shore > 60), 9),
+        ((lake + 0.14 * moisture > 0.97) & (shore > 60), 9),
         ((town > 0.9) & (height < 0.85), 18),
-        ((town > 0.82) & (works > 0.62) & (height < 0.8), 7),
-        ((height > 0.83) & (moisture > 0.45), 13),
-        (height > 0.83, 14),
+        ((town > 0.8) & (works > 0.66) & (height < 0.8), 7),
+        ((height > 0.82) & (moisture > 0.45), 13),
+        (height > 0.82, 14),
         ((forest > 0.62) & (cool > 0.56), 6),
         ((forest > 0.62) & (cool > 0.43), 12),
         (forest > 0.62, 3),
-        ((height > 0.66) & (forest > 0.42), 17),
-        ((town > 0.68) & (culture > 0.4), 5),
+        ((height > 0.66) & (forest > 0.36), 17),
+        ((town > 0.7) & (culture > 0.45), 5),
         ((moisture > 0.64) & (culture < 0.75), 15),
-        ((moisture < 0.26) & (culture > 0.5), 16),
-        ((culture < 0.14), 10),
+        ((moisture < 0.3) & (culture > 0.55), 16),
+        (culture < 0.12, 10),
     ]
     return np.select([where for where, _ in rules], [np.uint8(label) for _, label in rules], np.uint8(1)).astype(
         np.uint8

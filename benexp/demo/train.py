@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder that the checkpoint is written to")
     parser.add_argument("--scenes", type=int, default=30)
     parser.add_argument("--size", type=int, default=1200)
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=2400)
     args = parser.parse_args()
     scenes = [scene(args.size, FIRST_SEED + i) for i in range(args.scenes)]
     network = train(scenes, args.steps)

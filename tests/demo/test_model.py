@@ -45,4 +45,4 @@ def test_its_map_agrees_with_the_truth_far_above_chance(seed: int, tmp_path: Pat
     agreement = (truth == found)[seen].mean()
     chance = np.bincount(truth[seen]).max() / seen.sum()
     print(f"seed {seed}: {agreement:.3f} of the pixels agree, the commonest class has {chance:.3f}")
-    assert agreement > 2.5 * chance
+    assert agreement > max(0.75, 3 * chance)
