@@ -11,7 +11,7 @@ from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.statistics import band_statistics
-from tests.models.builders import ARCHITECTURE, S2, model_config
+from tests.models.builders import S2, model_config
 
 SHIPPED = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
 KEYS = ["name", "weights", "repo_id", "revision", "path", "architecture", "bands"]
@@ -97,6 +97,8 @@ def test_v020_bands_are_configilm_s() -> None:
     assert published.STANDARD_BANDS[10] == list(S2)
 
 
-def test_small_architecture_is_the_demo_s() -> None:
+def test_the_demo_model_is_the_one_that_its_configuration_names() -> None:
     demo = next(path for path in SHIPPED if path.stem == "demo")
-    assert OmegaConf.load(demo).architecture == ARCHITECTURE
+    content = OmegaConf.to_container(OmegaConf.load(demo))
+    assert isinstance(content, dict)
+    assert resolve({str(key): value for key, value in content.items()}).path == resolving.DEMO_MODEL
