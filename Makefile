@@ -29,7 +29,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV) || { \
 		echo "No virtual environment can be made with '$(PYTHON)': install Python 3.11 with venv (Debian: apt-get install python3-venv), or name another with make PYTHON=..."; \
 		rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@$(BIN)/python -c "import rasterio, numpy" || { \
 		echo "A system library is missing (Debian: apt-get install libexpat1 libstdc++6)"; exit 1; }
 	@touch $@

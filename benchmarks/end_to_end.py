@@ -8,14 +8,13 @@ differ.
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 
 import numpy as np
 import rasterio
-from harness import interleaved, measure, medians
-
-from benexp.demo.product import write_product
+from harness import interleaved, measure, medians, write_product
 
 
 def main() -> None:
@@ -26,7 +25,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/benchmarks"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    product, _ = write_product(args.work / "products", size=args.size, seed=1)
+    product = write_product(args.work / "products", args.size, seed=1)
 
     here = Path(__file__).parent
     straightforward, ours = args.work / "straightforward", args.work / "benexp"
@@ -51,7 +50,7 @@ def main() -> None:
     print("| | wall s | cpu s | peak GB |\n|---|---|---|---|")
     for name, m in (("straightforward", hand), ("benexp", product_run)):
         print(f"| {name} | {m.wall_s:.1f} | {m.cpu_s:.1f} | {m.peak_gb:.2f} |")
-    print(f"\nspeed-up {ratios[len(ratios) // 2]:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), ", end="")
+    print(f"\nspeed-up {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), ", end="")
     print(f"peak memory {product_run.peak_gb / hand.peak_gb:.2f} of the straightforward way's")
     print("benexp busy seconds:", json.loads((ours / tile / "run.json").read_text())["stage_seconds"])
     compare(straightforward, ours / tile, tile)

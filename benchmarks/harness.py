@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +35,12 @@ def measure(command: Sequence[str], log: Path) -> Measured:
         raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()}")
     # Linux counts kilobytes. The peak is of this process and its threads; none of our commands starts others.
     return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9)
+
+
+def write_product(folder: Path, size: int, seed: int) -> Path:
+    """A made-up product, written by another process: a child's peak memory is at least what its parent's ever was."""
+    command = [sys.executable, "-m", "benexp.demo", str(folder), "--size", str(size), "--seed", str(seed)]
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0])
 
 
 def interleaved(commands: dict[str, Sequence[str]], repeats: int, logs: Path) -> dict[str, list[Measured]]:

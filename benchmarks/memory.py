@@ -11,9 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness import measure
-
-from benexp.demo.product import write_product
+from harness import measure, write_product
 
 
 def main() -> None:
@@ -21,17 +19,18 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 5490, 10980])
     parser.add_argument("--backend", default="null")
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--layers", default="standard")
     parser.add_argument("--chunk-size", type=int, default=2048)
     parser.add_argument("--work", type=Path, default=Path("outputs/benchmarks"))
     args = parser.parse_args()
     print("| tile px | run | wall s | peak GB |\n|---|---|---|---|")
     for size in args.sizes:
-        product, _ = write_product(args.work / "products", size=size, seed=1)
+        product = write_product(args.work / "products", size, seed=1)
         out = args.work / "memory"
         shutil.rmtree(out, ignore_errors=True)
         command = [
             sys.executable, "-m", "benexp", f"tile_folder={product}", f"output_folder={out}", f"model={args.model}",
-            f"backend={args.backend}", f"chunking.chunk_size={args.chunk_size}", "layers=full",
+            f"backend={args.backend}", f"chunking.chunk_size={args.chunk_size}", f"layers={args.layers}",
         ]  # fmt: skip
         for run in ("classify and render", "render the saved grid"):
             measured = measure(command, args.work / "memory.log")

@@ -106,7 +106,7 @@ def main() -> None:
             inside = np.s_[top - row0 : bottom - row0, left - col0 : right - col0]
             meaningful = (weight > 0)[inside] & valid[inside]
             probabilities = total[:, *inside] / np.maximum(weight[inside], 1e-12)
-            ranked = np.sort(probabilities, axis=0)
+            ranked = np.partition(probabilities, -2, axis=0)
             share = probabilities / np.maximum(probabilities.sum(axis=0), 1e-12)
             layers = {
                 "class": np.where(meaningful, probabilities.argmax(axis=0), 255).astype(np.uint8),

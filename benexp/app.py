@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,15 +57,21 @@ def main(arguments: Sequence[str]) -> int:
     from hydra.types import RunMode
 
     failed: list[str] = []
+    debug = "HYDRA_FULL_ERROR" in os.environ
 
     def job(composed: "DictConfig") -> None:
         try:
             hydra_config = HydraConfig.get()
-            run(composed, list(hydra_config.overrides.task), in_sweep=hydra_config.mode == RunMode.MULTIRUN)
+            run(composed, list(hydra_config.overrides.task), print, in_sweep=hydra_config.mode == RunMode.MULTIRUN)
         except BenexpError as error:
             # Returned, not raised: Hydra would leave the other jobs of a sweep undone.
             failed.append(str(error))
             log.error("%s", error)
+        except Exception as error:
+            if debug:
+                raise
+            failed.append(str(error))
+            log.error("%s", explain(error))
 
     # Flags first: argparse takes no `key=value -m key=value`.
     sys.argv[1:] = sorted((quote(argument) for argument in arguments), key=lambda argument: argument not in SWEEP)
@@ -76,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
         log.error("interrupted")
         return 130
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
+        if debug:
             raise
         log.error("%s", explain(error))
         return 1
@@ -116,24 +122,29 @@ def classify(
             composed = compose("config", quoted)
     except HydraException as error:
         raise BenexpError(explain(error)) from error
-    records = run(composed, quoted)
+    records = run(composed, quoted, say=lambda _: None)
     return records[0] if records else {}
 
 
-def run(composed: "DictConfig", overrides: Sequence[str] = (), in_sweep: bool = False) -> list[dict[str, Any]]:
+def run(
+    composed: "DictConfig", overrides: Sequence[str], say: Callable[[str], object], in_sweep: bool = False
+) -> list[dict[str, Any]]:
     """Check a composed configuration and run its task; the records of what was done.
 
-    `overrides` are what the user asked for, in Hydra's grammar: records show them.
+    `overrides` are what the user asked for, in Hydra's grammar: records show them. `say` is told what was done.
     """
     from benexp.config import check, config_hash
 
     config = check(composed)
+    config.output_folder = str(Path(config.output_folder).expanduser())
     if in_sweep:
         # Each job of a sweep has a folder of its own, or they would overwrite one another.
         config.output_folder = str(Path(config.output_folder) / "jobs" / config_hash(config)[:12])
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
-    records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(config, overrides)
+    records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(
+        config, overrides, say
+    )
     return records
 
 
@@ -152,8 +163,10 @@ def explain(error: BaseException) -> str:
     if choice := re.search(r"Could not find '([^']+)/([^']*)'", text):
         taken = ", ".join(groups().get(choice[1], [])) or "no such group"
         return f"{choice[1]}={choice[2]}: takes {taken}"
+    if "Config group override must be a string" in text:
+        return "a group is null: name one of its choices (see benexp --help)"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return text
+        return f"{text}: {' '.join(str(error.__cause__).split())}" if error.__cause__ else text
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or text}"
     return f"unexpected {type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"

@@ -61,9 +61,10 @@ def blend(
 
     denominator = weights_y @ classified @ weights_x.T
     covered = denominator > 0
-    along_y = np.tensordot(weights_y, probabilities, axes=1)
+    # A product per class, all of one shape: classes that are equal everywhere stay equal to the last bit, and tie.
+    along_y = weights_y @ np.ascontiguousarray(probabilities.transpose(2, 0, 1))
     # Dividing needs the whole block at every class; multiplying once by the inverse is a fifth of that.
     inverse = np.divide(1, denominator, out=np.zeros_like(denominator), where=covered)
-    blended = np.ascontiguousarray(along_y.transpose(2, 0, 1)) @ weights_x.T
+    blended = along_y @ weights_x.T
     blended *= inverse
     return blended, covered & grid.valid[block.slices]

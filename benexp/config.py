@@ -66,7 +66,7 @@ class Mask:
 
 @dataclass
 class Demo:
-    size: int = 1200
+    size: int | None = None
     seed: int = 7
 
 
@@ -94,7 +94,7 @@ class Config:
     resume: bool = True
     seed: int = 0
     dry_run: bool = False
-    demo: Demo | None = None
+    demo: Demo = field(default_factory=Demo)
 
 
 # What omegaconf calls the types, in words.
@@ -142,6 +142,7 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
         ("chunking.blend", k.blend, k.blend in WINDOWS, ", ".join(WINDOWS)),
         ("chunking.min_valid", k.min_valid, 0 <= k.min_valid <= 1, "a share from 0 to 1"),
         ("offset", c.offset, c.offset in ("auto", "none") or offset_is_number, "auto, none or a whole number"),
+        ("output_folder", c.output_folder, bool(c.output_folder), "a folder"),
         ("integrity", c.integrity, c.integrity in INTEGRITY, ", ".join(INTEGRITY)),
         ("mask.scl", c.mask.scl, all(s in SCL_CLASSES for s in c.mask.scl), "classes from 0 to 11"),
         (
@@ -163,9 +164,8 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     for key in ("batch_size", "threads"):
         value = c.backend.get(key)
         whole = isinstance(value, int) and not isinstance(value, bool)
-        limits.append((f"backend.{key}", value, value is None or (whole and value >= 1), "a whole number from 1"))
-    if c.demo:
-        limits.append(("demo.size", c.demo.size, k.patch_size <= c.demo.size <= 10980, f"{k.patch_size} to 10980"))
+        right = value is None or (whole and 1 <= value <= 65536)
+        limits.append((f"backend.{key}", value, right, "a whole number from 1 to 65536"))
     return limits
 
 

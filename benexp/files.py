@@ -1,8 +1,14 @@
 """Writing files so that a file that exists is complete."""
 
+import fcntl
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benexp.errors import BenexpError
 
 PARTIAL = ".partial"
 """Marks names of unfinished files; such a file is never taken for a result."""
@@ -20,3 +26,32 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+STAGING = ".unfinished-"
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A new folder inside `folder` to build results in, removed at the end with whatever was not moved out of it.
+
+    What a run that died has left there is removed first. Raises BenexpError while another run is building there: each
+    holds a lock on its own, which the system frees when the run ends, however it ends.
+    """
+    for other in folder.glob(f"{STAGING}*"):
+        descriptor = os.open(other, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenexpError(f"{folder}: another run is writing there: wait for it, or name another folder") from None
+        finally:
+            os.close(descriptor)
+        shutil.rmtree(other)
+    own = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
+    descriptor = os.open(own, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield own
+    finally:
+        shutil.rmtree(own)
+        os.close(descriptor)

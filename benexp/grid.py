@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -161,6 +162,10 @@ class ProbabilityGrid:
                 if about["grid_key"] != key:
                     return None
                 valid = np.unpackbits(saved["valid"], axis=1, count=patches.tile_shape[1]).astype(bool)
-                return cls(patches, saved["probabilities"], saved["classified"], valid), about
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                grid = cls(patches, saved["probabilities"], saved["classified"], valid)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise BenexpError(f"{path}: not a probability grid ({error}): delete it or say resume=false") from error
+        shapes = grid.probabilities.shape[:2], grid.classified.shape, grid.valid.shape
+        if shapes != (patches.shape, patches.shape, patches.tile_shape):
+            raise BenexpError(f"{path}: holds a grid of another shape: delete it or say resume=false")
+        return grid, about

@@ -18,14 +18,11 @@ from benexp.blending import blend, window_weights
 from benexp.grid import Chunk, PatchGrid, ProbabilityGrid, valid_share
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
+from benexp.rasters import BLOCK
 from benexp.window import Window
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-BLOCK = 512
-"""Pixels along the side of a rendered block: the rasters' internal tiles, and never the chunk size, so that the order
-of additions, and with it the last bit of every pixel, is the same for every chunk size."""
 
 
 class Readable(Protocol):
@@ -61,8 +58,11 @@ def classify(
         with clocks.stage("read"):
             return tile.read(chunk.window)
 
-    with ThreadPoolExecutor(1, "read-ahead") as reader:
-        bar = tqdm(total=patches.shape[0] * patches.shape[1], desc="classify", unit="patch", disable=None)
+    count = patches.shape[0] * patches.shape[1]
+    with (
+        ThreadPoolExecutor(1, "read-ahead") as reader,
+        tqdm(total=count, desc="classify", unit="patch", disable=None) as bar,
+    ):
         for chunk, (pixels, valid) in zip(chunks, _one_ahead(reader, read, chunks), strict=True):
             grid.valid[chunk.window.slices] |= valid
             wanted = valid_share(valid, chunk.origins, patches.patch_size) >= min_valid
@@ -74,7 +74,6 @@ def classify(
             grid.probabilities[at] = here.reshape(*chunk.shape, -1)
             grid.classified[at] = wanted.reshape(chunk.shape)
             bar.update(len(wanted))
-        bar.close()
     return grid
 
 
@@ -129,6 +128,8 @@ def render(
     def work(block: Window) -> list[npt.NDArray[Any]]:
         with clocks.stage("blend"):
             probabilities, valid = blend(grid, window, block)
+            # All layers see the same array: one that changed it would spoil the next.
+            probabilities.flags.writeable = False
             return [layers_module.apply(writer.layer, probabilities, class_names, valid) for writer in writers]
 
     blocks = [

@@ -27,7 +27,8 @@ from benexp.layers import Layer
 from benexp.window import Window
 
 BLOCK = 512
-"""Side of the internal tiles: windows that are made of whole ones are written fastest."""
+"""Pixels along the side of an internal tile and of a rendered block: whole tiles are written fastest. Never the chunk
+size, so that the order of additions, and with it the last bit of every pixel, is the same for every chunk size."""
 
 # In bytes. Without it GDAL takes 5 % of the machine's memory.
 _CACHE = 256 * 2**20
@@ -106,11 +107,19 @@ class RasterWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._blocks is not None:
-            self._blocks.close()
-        # GDAL leaves files of its own names beside a copy that failed.
-        for leftover in self.path.parent.glob(f"{escape(self.path.stem + PARTIAL)}*"):
-            leftover.unlink()
+        try:
+            if self._blocks is not None:
+                with self._environment():
+                    self._blocks.close()
+        finally:
+            # GDAL leaves files of its own names beside a copy that failed.
+            for leftover in self.path.parent.glob(f"{escape(self.path.stem + PARTIAL)}*"):
+                leftover.unlink()
+
+    @property
+    def files(self) -> list[Path]:
+        """What `publish` leaves: the sidecars and the GeoTIFF, in this order."""
+        return [*self._sidecars, self.path]
 
     def write(self, values: npt.NDArray[Any], window: Window) -> None:
         """Write a block: `values` [h, w] or [bands, h, w] in the layer's dtype. Blocks must not overlap."""

@@ -5,6 +5,7 @@ A backend is a context manager. The public methods check state and results; subc
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -12,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
 from benexp.models.spec import ModelSpec
 
 Needs = Literal["checkpoint", "onnx", "nothing"]
@@ -26,6 +27,8 @@ class Backend:
 
     needs: ClassVar[Needs] = "nothing"
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    """What `device` may be, up to a colon: `cuda` stands for `cuda:1`, too."""
     pads: ClassVar[bool] = True
     """Whether the last batch is filled up to `batch_size`: engines that choose kernels by the batch's shape need it."""
 
@@ -55,7 +58,8 @@ class Backend:
         """Load the artefact, compile, and run one batch, so that `classify` meets a warm engine."""
         if self._is_open:
             raise RuntimeError(f"{type(self).__name__} is already open")
-        self._open()
+        with self._worded():
+            self._open()
         self._is_open = True
         size = self.spec.patch_size
         blank = np.zeros((len(self.spec.bands), size, size), np.uint16)
@@ -80,7 +84,8 @@ class Backend:
         """
         if not self._is_open:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement")
-        probabilities = self._classify(chunk, valid, origins)
+        with self._worded():
+            probabilities = self._classify(chunk, valid, origins)
         expected = (len(origins), len(self.spec.classes))
         if probabilities.shape != expected:
             raise BenexpError(
@@ -116,6 +121,16 @@ class Backend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        """Whatever an engine or a user's class raises, as one line that names the backend."""
+        try:
+            yield
+        except BenexpError:
+            raise
+        except Exception as error:
+            raise BenexpError(f"{type(self).__name__} failed on model {self.spec.name}: {one_line(error)}") from error
 
     def _open(self) -> None:
         """Load and compile."""

@@ -22,8 +22,6 @@ class OnnxRuntimeBackend(Backend):
     _session: Any
 
     def _open(self) -> None:
-        if self.device != "cpu":
-            raise BenexpError(f"backend.device={self.device}: {type(self).__name__} takes cpu")
         if self.artefact is None:
             raise RuntimeError("OnnxRuntimeBackend was given no .onnx file")
         try:
@@ -33,14 +31,12 @@ class OnnxRuntimeBackend(Backend):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads or cores.available()
         options.inter_op_num_threads = 1
-        # Its threads would burn cycles while they wait, and the decoding of the next chunk needs the same cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(self.artefact, options, providers=[self._PROVIDER])
         # ONNX Runtime's exceptions share no base class of their own.
         except Exception as error:
-            raise BenexpError(f"{self.artefact} cannot be loaded: {str(error).splitlines()[0]}") from error
+            raise BenexpError(f"{self.artefact} cannot be loaded, delete it: {str(error).splitlines()[0]}") from error
         active = session.get_providers()
         if active[0] != self._PROVIDER:
             raise BenexpError(f"ONNX Runtime runs {self.artefact} on {active[0]}, not on {self._PROVIDER} as asked")

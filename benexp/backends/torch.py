@@ -22,6 +22,7 @@ class TorchBackend(Backend):
 
     needs: ClassVar[Needs] = "checkpoint"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     _classifier: "Classifier"
     _threads_before: int
@@ -34,8 +35,6 @@ class TorchBackend(Backend):
         except ImportError as error:
             raise BenexpError(f"backend=torch needs {error.name}: pip install 'benexp[torch]'") from error
         kind = self.device.partition(":")[0]
-        if kind not in ("cpu", "cuda"):
-            raise BenexpError(f"backend.device={self.device}: TorchBackend takes cpu or cuda")
         if kind == "cuda" and not torch.cuda.is_available():
             raise BenexpError(f"backend.device={self.device}: torch {torch.__version__} sees no CUDA device here")
         classifier = load_classifier(self.spec)

@@ -47,6 +47,8 @@ def save_checkpoint(folder: Path, network: torch.nn.Module, architecture: str, c
     state = _encoder(network).state_dict()
     weights = {KEY_PREFIX + key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    # safetensors writes files that only their owner may read.
+    (folder / WEIGHTS).chmod(0o644)
 
 
 def new_network(content: dict[str, Any]) -> torch.nn.Module:
@@ -73,7 +75,11 @@ def _configilm_network(content: dict[str, Any]) -> torch.nn.Module:
     from configilm.ConfigILM import ConfigILM, ILMConfiguration, ILMType
 
     # Pretrained ImageNet weights would be fetched only to be replaced.
-    known = {**content, "network_type": ILMType(content["network_type"]), "load_pretrained_timm_if_available": False}
+    try:
+        network_type = ILMType(content.get("network_type", ILMType.IMAGE_CLASSIFICATION.value))
+    except ValueError as error:
+        raise BenexpError(f"config.json: network_type {error}: takes 0, image classification") from error
+    known = {**content, "network_type": network_type, "load_pretrained_timm_if_available": False}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Keyword '.*' unknown")
         network = ConfigILM(ILMConfiguration(**known))

@@ -21,6 +21,9 @@ class Source:
     def __init__(self, path: Path, name: str, names: tuple[str, ...]) -> None:
         self.path = path
         self.name = (name[: -len(".SAFE")] if name.upper().endswith(".SAFE") else name) or path.stem
+        if not self.name.strip("."):
+            # Results go to a folder of this name, which would be another folder.
+            raise BenexpError(f"{path} has no usable name: rename it")
         self.names = names
 
     def gdal(self, name: str) -> str:

@@ -97,6 +97,11 @@ class Tile:
         self.input_bytes = sum(product.source.size(layer.file.file) for layer in self._layers)
         self.fingerprint = fingerprint(product, [layer.file for layer in self._layers])
         self.region = resolve_region(region, whole, self.crs, self._grid)
+        if region and region.get("pixels") and tuple(region["pixels"]) != tuple(self.region):
+            self.warnings = (
+                *self.warnings,
+                f"region.pixels={list(region['pixels'])} is clipped to {list(self.region)}",
+            )
         self.shape = self.region.shape
         self.transform = _grid(self._grid.c + self.region.col * RESOLUTION, self._grid.f - self.region.row * RESOLUTION)
         self.cache_bytes = default_cache(self._layers) if cache_bytes is None else cache_bytes

@@ -31,7 +31,7 @@ def write_viewer(
     page = _environment().get_template("viewer.html.j2")
     html = page.render(
         title=record["tile"],
-        trained=record["model"]["weights"] != "random",
+        trained=record["model"]["trained"],
         warnings=record["warnings"],
         preview=base64.b64encode(preview.read_bytes()).decode(),
         areas=found,

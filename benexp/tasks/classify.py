@@ -6,8 +6,8 @@ import json
 import logging
 import shlex
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from benexp import cores, layers, pipeline
 from benexp.classes import CLASSES, NAMES
 from benexp.config import Config, config_hash, digest
 from benexp.errors import BenexpError
-from benexp.files import replacing
+from benexp.files import replacing, staging
 from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
@@ -38,9 +38,12 @@ from benexp.version import __version__
 
 log = logging.getLogger("benexp")
 
+NOT_IN_GRID_KEY = ("batch_size", "threads", "device")
+"""What changes of a backend leave its answers as they are."""
 
-def run(config: Config, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Classify every product the configuration names; their records.
+
+def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """Classify every product the configuration names; their records. `say` is told what was done, in words.
 
     Raises BenexpError where one cannot be classified: at once if it is the only one, else after the others are done.
     """
@@ -49,13 +52,16 @@ def run(config: Config, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
     if "class" not in config.layers.names:
         raise BenexpError(f"layers.names={config.layers.names}: must have class in it, which the reports are made from")
     products = _products(config)
+    if config.dry_run:
+        return [_plan(product, config, made_layers, say) for product in products]
     spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
-    records, failures = [], []
+    records: list[dict[str, Any]] = []
+    failures: list[str] = []
     with LazyBackend(config.backend, spec) as backend:
         for product in products:
-            job = _Job(product, config, overrides, spec, made_layers, backend)
+            job = _Job(product, config, overrides, spec, made_layers, backend, say)
             try:
-                records.extend(job.plan() if config.dry_run else job.run())
+                records.append(job.run(taken={record["tile"] for record in records}))
             except BenexpError as error:
                 if len(products) == 1:
                     raise
@@ -67,17 +73,18 @@ def run(config: Config, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 
 def _products(config: Config) -> list[Path]:
-    named = [key for key in ("tile_folder", "input_dir", "demo") if getattr(config, key)]
+    asked = {"tile_folder": config.tile_folder, "input_dir": config.input_dir, "demo.size": config.demo.size}
+    named = [key for key, value in asked.items() if value]
     if len(named) != 1:
         raise BenexpError(
             f"{' and '.join(named)} exclude each other: name one"
             if named
             else "tile_folder= is missing: name a product, a folder of products with input_dir=, or say experiment=demo"
         )
-    if config.demo:
+    if config.demo.size:
         from benexp.demo.product import write_product
 
-        with _writable(Path(config.output_folder)):
+        with _output_folder(Path(config.output_folder)):
             return [write_product(Path(config.output_folder) / "products", config.demo.size, config.demo.seed)[0]]
     if config.input_dir:
         return find_products(Path(config.input_dir).expanduser())
@@ -87,13 +94,58 @@ def _products(config: Config) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _writable(folder: Path) -> Any:
-    """Turn the system's refusal to write into one line that names the folder."""
+def _output_folder(folder: Path) -> Iterator[None]:
+    """Make the folder; turn the system's refusal to write in it into one line, and leave no empty one behind."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # not empty: there are results, of this run or an earlier one
+                folder.rmdir()
     except OSError as error:
         raise BenexpError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _open(product: Path, config: Config, bands: Sequence[str]) -> Tile:
+    region = config.region
+    tile = open_tile(
+        open_product(product),
+        bands,
+        offset=config.offset,
+        region=dataclasses.asdict(region) if region.pixels or region.bbox else None,
+        scl_mask=tuple(config.mask.scl),
+    )
+    for warning in tile.warnings:
+        log.warning("%s: %s", tile.name, warning)
+    return tile
+
+
+def _plan(product: Path, config: Config, made_layers: Sequence[Layer], say: Callable[[str], object]) -> dict[str, Any]:
+    """Say what a run would take. Needs neither the model's weights nor a place to write to."""
+    bands = config.model.bands
+    if config.model.weights == "onnx":
+        bands = list(resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size).bands)
+    with _open(product, config, bands) as tile:
+        patches = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride)
+        chunks = patches.chunks(config.chunking.chunk_size)
+        chunk = max(c.window.height * c.window.width for c in chunks) * len(bands) * 2
+        height, width = tile.shape
+        pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in made_layers)
+        plan = {
+            "tile": tile.name,
+            "pixels": f"{width} x {height}",
+            "patches": patches.shape[0] * patches.shape[1],
+            "chunks": len(chunks),
+            # Three chunks (being read, waiting, being classified), the decoded blocks, the mask, and the libraries.
+            "memory_gb": round((3 * chunk + tile.cache_bytes + height * width) / 1e9 + 0.8, 2),
+            "disk_gb": round(height * width * pixel_bytes / 1e9, 2),
+        }
+    say(
+        f"{plan['tile']}: {plan['pixels']} pixels; {plan['patches']} patches; chunks: {plan['chunks']}; "
+        f"about {plan['memory_gb']} GB of memory and the model's; at most {plan['disk_gb']} GB on disk"
+    )
+    return plan
 
 
 @dataclasses.dataclass
@@ -106,67 +158,42 @@ class _Job:
     spec: ModelSpec
     layers: list[Layer]
     backend: LazyBackend
+    say: Callable[[str], object]
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self, taken: Collection[str]) -> dict[str, Any]:
+        """Classify the product, whose tile must not have one of the `taken` names; its record."""
         started = time.perf_counter()
         clocks = StageClocks()
         with clocks.stage("open"):
-            tile = self._open()
+            tile = _open(self.product, self.config, self.spec.bands)
         with tile, ThreadPoolExecutor(1, "integrity") as pool:
+            if tile.name in taken:
+                raise BenexpError(
+                    f"{self.product}: its results would overwrite those of another {tile.name}: rename it"
+                )
             patches = PatchGrid(tile.shape, self.spec.patch_size, self.config.chunking.stride)
             folder = Path(self.config.output_folder) / tile.name
-            with _writable(folder):
-                # Verified while the model runs; nothing is published before it is known to be sound.
+            if folder.resolve().is_relative_to(self.product.resolve()):
+                raise BenexpError(f"output_folder={self.config.output_folder}: results would lie inside {self.product}")
+            with _output_folder(folder), staging(folder) as unfinished:
+                # Verified while the model runs: nothing is saved before the files are known to be sound.
                 sound = pool.submit(check_integrity, tile.product, self.config.integrity, self.spec.bands)
-                grid, about = self._grid(tile, patches, folder, clocks)
-                sound.result()
-                rendered = self._render(tile, grid, folder, about, clocks)
+                grid, about = self._grid(tile, patches, folder, sound, clocks)
+                rendered, rasters = self._render(tile, grid, unfinished, about, clocks)
                 record = self._record(tile, grid, rendered, about, clocks, started)
-                self._report(tile, rendered, folder, record)
-        _summarise(folder, record)
-        return [record]
-
-    def plan(self) -> list[dict[str, Any]]:
-        """Print what a run would take."""
-        with self._open() as tile:
-            patches = PatchGrid(tile.shape, self.spec.patch_size, self.config.chunking.stride)
-            chunks = patches.chunks(self.config.chunking.chunk_size)
-            chunk = max(c.window.height * c.window.width for c in chunks) * len(self.spec.bands) * 2
-            height, width = tile.shape
-            pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in self.layers)
-            plan = {
-                "tile": tile.name,
-                "pixels": f"{width} x {height}",
-                "patches": patches.shape[0] * patches.shape[1],
-                "chunks": len(chunks),
-                # Three chunks: being read, waiting, being classified; then the decoded blocks and the mask.
-                "memory_gb": round((3 * chunk + tile.cache_bytes + height * width) / 1e9 + 0.8, 2),
-                "disk_gb": round(height * width * pixel_bytes / 1e9, 2),
-            }
-        print(
-            f"{plan['tile']}: {plan['pixels']} pixels; {plan['patches']} patches; chunks: {plan['chunks']}; "
-            f"about {plan['memory_gb']} GB of memory and the model's; at most {plan['disk_gb']} GB on disk"
-        )
-        return [plan]
-
-    def _open(self) -> Tile:
-        region = self.config.region
-        tile = open_tile(
-            open_product(self.product),
-            self.spec.bands,
-            offset=self.config.offset,
-            region=dataclasses.asdict(region) if region.pixels or region.bbox else None,
-            scl_mask=tuple(self.config.mask.scl),
-        )
-        for warning in tile.warnings:
-            log.warning("%s: %s", tile.name, warning)
-        return tile
+                reports = self._report(tile, rendered, unfinished, rasters, record)
+                saved = folder / f"{tile.name}_grid.npz"
+                record["files"] = {path.name: _described(path) for path in [*rasters, *reports, saved]}
+                _publish([*rasters, *reports], folder, record)
+        _summarise(folder, record, self.say)
+        return record
 
     def _grid(
-        self, tile: Tile, patches: PatchGrid, folder: Path, clocks: StageClocks
+        self, tile: Tile, patches: PatchGrid, folder: Path, sound: "Future[None]", clocks: StageClocks
     ) -> tuple[ProbabilityGrid, dict[str, Any]]:
-        """The probability grid, saved or new, and what made it."""
+        """The probability grid, saved or new, and what made it, once the product is known to be `sound`."""
         chunking = self.config.chunking
+        backend_key = {key: value for key, value in self.config.backend.items() if key not in NOT_IN_GRID_KEY}
         key = digest(
             {
                 "input": tile.fingerprint,
@@ -178,14 +205,15 @@ class _Job:
                 "stride": chunking.stride,
                 "patch_size": chunking.patch_size,
                 "min_valid": chunking.min_valid,
-                "backend": self.config.backend["_target_"],
-                "precision": self.config.backend.get("precision"),
+                "backend": backend_key,
+                "verified": self.config.integrity != "none",
                 "version": __version__,
             }
         )
         path = folder / f"{tile.name}_grid.npz"
         if self.config.resume and (saved := ProbabilityGrid.load(path, key, patches)):
             grid, about = saved
+            sound.result()
             return grid, {**about, "reused": True}
         with clocks.stage("load"):
             backend = self.backend.get()
@@ -198,6 +226,7 @@ class _Job:
             clocks=clocks,
         )
         clocks.add("decode", tile.decode_seconds)
+        sound.result()
         about = {"grid_key": key, "backend": backend.describe(), "reused": False}
         with clocks.stage("write"):
             grid.save(path, about)
@@ -205,8 +234,8 @@ class _Job:
 
     def _render(
         self, tile: Tile, grid: ProbabilityGrid, folder: Path, about: dict[str, Any], clocks: StageClocks
-    ) -> Rendered:
-        """Write all rasters under temporary names, and give them their own only when the last one is whole."""
+    ) -> tuple[Rendered, list[Path]]:
+        """Write all rasters; what was written, sidecars before the GeoTIFF that they belong to."""
         tags = {
             "BENEXP_VERSION": __version__,
             "MODEL": self.spec.name,
@@ -245,11 +274,8 @@ class _Job:
             with clocks.stage("write"):
                 for writer in writers:
                     writer.finish()
-                # From here on results of an earlier run are replaced: its record no longer holds.
-                (folder / "run.json").unlink(missing_ok=True)
-                for writer in writers:
                     writer.publish()
-        return rendered
+        return rendered, [file for writer in writers for file in writer.files]
 
     def _record(
         self,
@@ -285,27 +311,36 @@ class _Job:
             "environment": environment(),
         }
 
-    def _report(self, tile: Tile, rendered: Rendered, folder: Path, record: dict[str, Any]) -> None:
-        """Write what people look at, and last of all run.json, whose presence means that the tile is complete."""
+    def _report(
+        self, tile: Tile, rendered: Rendered, folder: Path, rasters: Sequence[Path], record: dict[str, Any]
+    ) -> list[Path]:
+        """Write what people look at; what was written."""
         areas, classmap, preview, viewer = (
             folder / name for name in ("areas.csv", f"{tile.name}_classmap.json", "preview.png", "viewer.html")
         )
         pixel_area = abs(tile.transform.a * tile.transform.e)
         write_areas(areas, rendered.pixels, pixel_area, CLASSES)
         write_classmap(classmap, self.spec.classes)
-        write_preview(
-            preview,
-            *tile.thumbnail(max(rendered.thumbnail.shape)),
-            rendered.thumbnail,
-            CLASSES,
-            tile.name,
-            rendered.pixels,
-        )
-        rasters = [folder / f"{tile.name}_{layer.name}.tif" for layer in self.layers]
-        write_viewer(viewer, record, preview, rendered.pixels, pixel_area, [*rasters, areas, classmap, preview])
-        record["files"] = {path.name: _described(path) for path in [*rasters, areas, classmap, preview, viewer]}
-        with replacing(folder / "run.json") as temporary:
-            temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+        picture = tile.thumbnail(max(rendered.thumbnail.shape))
+        write_preview(preview, *picture, rendered.thumbnail, CLASSES, tile.name, rendered.pixels)
+        shown = [path for path in rasters if path.suffix == ".tif"]
+        write_viewer(viewer, record, preview, rendered.pixels, pixel_area, [*shown, areas, classmap])
+        return [areas, classmap, preview, viewer]
+
+
+def _publish(files: Sequence[Path], folder: Path, record: dict[str, Any]) -> None:
+    """Move finished files to `folder` and write run.json last: its presence means that the tile is complete."""
+    run = folder / "run.json"
+    before = set(json.loads(run.read_text(encoding="utf-8"))["files"]) if run.exists() else set()
+    # From here on results of an earlier run are replaced: its record no longer holds.
+    run.unlink(missing_ok=True)
+    for name in before - set(record["files"]):
+        # Of an earlier run with other layers; beside the new ones it would be taken for one of them.
+        (folder / name).unlink(missing_ok=True)
+    for path in files:
+        path.replace(folder / path.name)
+    with replacing(run) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -313,10 +348,10 @@ def _described(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
 
 
-def _summarise(folder: Path, record: dict[str, Any]) -> None:
+def _summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object]) -> None:
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
     patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
-    print(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
-    print(f"written to {folder}:")
+    say(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
+    say(f"written to {folder}:")
     for name, about in record["files"].items():
-        print(f"  {about['bytes'] / 1e6:9.2f} MB  {name}")
+        say(f"  {about['bytes'] / 1e6:9.2f} MB  {name}")

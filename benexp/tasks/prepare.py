@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from benexp.backends.base import Backend
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
 from benexp.imports import import_name
 from benexp.models.spec import ModelSpec
 
@@ -18,20 +18,30 @@ def backend_class(backend: Mapping[str, Any]) -> type[Backend]:
     found = import_name("backend._target_", target)
     if not (inspect.isclass(found) and issubclass(found, Backend)):
         raise BenexpError(f"backend._target_={target}: takes a subclass of benexp.backends.base.Backend")
-    taken = [name for name in inspect.signature(found).parameters if name not in ("spec", "artefact")]
+    parameters = inspect.signature(found).parameters.values()
+    taken = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    taken = [name for name in taken if name not in ("spec", "artefact")]
     for key in _arguments(backend):
-        if key not in taken and "kwargs" not in taken:
+        if key not in taken and not any(p.kind == p.VAR_KEYWORD for p in parameters):
             raise BenexpError(f"unknown key backend.{key}: {found.__name__} takes {', '.join(taken)}")
-    precision = backend.get("precision", found.precisions[0])
-    if precision not in found.precisions:
-        raise BenexpError(f"backend.precision={precision}: {found.__name__} takes {', '.join(found.precisions)}")
+    for key, choices in (("precision", found.precisions), ("device", found.devices)):
+        asked = str(backend.get(key, choices[0]))
+        if asked.partition(":")[0] not in choices:
+            raise BenexpError(f"backend.{key}={asked}: {found.__name__} takes {', '.join(choices)}")
     return found
 
 
 def make_backend(backend: Mapping[str, Any], spec: ModelSpec) -> Backend:
     """An unopened backend whose artefact exists; exporting it, the first time, may take a minute."""
     found = backend_class(backend)
-    return found(spec, _artefact(found, spec), **_arguments(backend))
+    artefact = _artefact(found, spec)
+    try:
+        return found(spec, artefact, **_arguments(backend))
+    # A user's class may refuse its arguments in any way.
+    except Exception as error:
+        raise BenexpError(
+            f"backend: {found.__name__} does not take {_arguments(backend)}: {one_line(error)}"
+        ) from error
 
 
 def _arguments(backend: Mapping[str, Any]) -> dict[str, Any]:

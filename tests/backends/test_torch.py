@@ -35,11 +35,6 @@ def test_threads_hold_while_open_only(small_model: ModelSpec) -> None:
     assert torch.get_num_threads() == before
 
 
-def test_unknown_device_is_refused(small_model: ModelSpec) -> None:
-    with pytest.raises(BenexpError, match=r"backend\.device=tpu: TorchBackend takes cpu or cuda"):
-        TorchBackend(small_model, device="tpu").open()
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_named(small_model: ModelSpec) -> None:
     with pytest.raises(BenexpError, match=r"backend\.device=cuda: torch .* sees no CUDA device"):

@@ -85,7 +85,11 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
 
 
 def test_random_weights_and_warnings_are_said(tmp_path: Path) -> None:
-    html = viewer(tmp_path, model={**RECORD["model"], "weights": "random", "revision": None}, warnings=["B05 is off"])
+    html = viewer(
+        tmp_path,
+        model={**RECORD["model"], "weights": "onnx", "revision": None, "trained": False},
+        warnings=["B05 is off"],
+    )
     assert "this is not a land-cover map" in html and "B05 is off" in html
     assert "none; sha256 cdcdcdcdcdcdcdcd" in html
 
