@@ -87,6 +87,14 @@ def test_blocks_give_what_the_whole_gives() -> None:
         assert np.array_equal(meaningful, blend(grid, window, Window(0, 0, 50, 70))[1][block.slices])
 
 
+def test_classes_that_tie_in_every_patch_tie_in_every_pixel() -> None:
+    """To the last bit, wherever the pixel lies: ties go to the lowest class id, and must be there to be found."""
+    grid = random_grid((601, 533), 24, 7, skipped=0.1)
+    grid.probabilities[:] = grid.probabilities[..., :1]
+    values, _ = blend(grid, window_weights(24, "sin2"), Window(0, 0, 512, 512))
+    assert (values == values[0]).all()
+
+
 def test_what_no_classified_patch_covers_means_nothing() -> None:
     grid = random_grid((20, 20), 8, 4)
     grid.classified[:] = False

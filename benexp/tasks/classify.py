@@ -2,27 +2,23 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
-import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benexp import cores, layers, pipeline
-from benexp.classes import CLASSES, NAMES
-from benexp.config import Config, config_hash, digest
+from benexp.classes import NAMES
+from benexp.config import Config, digest
 from benexp.errors import BenexpError
-from benexp.files import replacing, staging
+from benexp.files import staging
 from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
-from benexp.measure.environment import environment, peak_memory
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
@@ -30,9 +26,7 @@ from benexp.products import find_products, open_product, open_tile
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
 from benexp.rasters import RasterWriter
-from benexp.report.preview import write_preview
-from benexp.report.tables import write_areas, write_classmap
-from benexp.report.viewer import write_viewer
+from benexp.tasks import results
 from benexp.tasks.prepare import LazyBackend, backend_class
 from benexp.version import __version__
 
@@ -180,12 +174,14 @@ class _Job:
                 sound = pool.submit(check_integrity, tile.product, self.config.integrity, self.spec.bands)
                 grid, about = self._grid(tile, patches, folder, sound, clocks)
                 rendered, rasters = self._render(tile, grid, unfinished, about, clocks)
-                record = self._record(tile, grid, rendered, about, clocks, started)
-                reports = self._report(tile, rendered, unfinished, rasters, record)
+                record = results.describe_run(self.config, self.overrides, self.spec, tile, grid, about, rendered)
+                record["seconds"] = round(time.perf_counter() - started, 3)
+                record["stage_seconds"] = clocks.rounded()
+                reports = results.write_reports(unfinished, tile, rendered, self.spec.classes, rasters, record)
                 saved = folder / f"{tile.name}_grid.npz"
-                record["files"] = {path.name: _described(path) for path in [*rasters, *reports, saved]}
-                _publish([*rasters, *reports], folder, record)
-        _summarise(folder, record, self.say)
+                record["files"] = {path.name: results.describe_file(path) for path in [*rasters, *reports, saved]}
+                results.publish([*rasters, *reports], folder, record)
+        results.summarise(folder, record, self.say)
         return record
 
     def _grid(
@@ -276,82 +272,3 @@ class _Job:
                     writer.finish()
                     writer.publish()
         return rendered, [file for writer in writers for file in writer.files]
-
-    def _record(
-        self,
-        tile: Tile,
-        grid: ProbabilityGrid,
-        rendered: Rendered,
-        about: dict[str, Any],
-        clocks: StageClocks,
-        started: float,
-    ) -> dict[str, Any]:
-        """What was asked, what ran, what was measured; `_report` adds what came out."""
-        return {
-            "tile": tile.name,
-            "product": str(self.product),
-            "shape": list(tile.shape),
-            "crs": str(tile.crs),
-            "transform": list(tile.transform)[:6],
-            "command": shlex.join(["benexp", *self.overrides]),
-            "config": dataclasses.asdict(self.config),
-            "config_hash": config_hash(self.config),
-            "grid_key": about["grid_key"],
-            "grid_reused": about["reused"],
-            "map_hash": rendered.map_hash,
-            "model": {key: value for key, value in dataclasses.asdict(self.spec).items() if key != "path"},
-            "backend": about["backend"],
-            "offsets": tile.offsets,
-            "patches": {"all": grid.classified.size, "classified": int(grid.classified.sum())},
-            "valid_pixels": int(grid.valid.sum()),
-            "warnings": list(tile.warnings),
-            "seconds": round(time.perf_counter() - started, 3),
-            "stage_seconds": clocks.rounded(),
-            "peak_memory_bytes": peak_memory(),
-            "environment": environment(),
-        }
-
-    def _report(
-        self, tile: Tile, rendered: Rendered, folder: Path, rasters: Sequence[Path], record: dict[str, Any]
-    ) -> list[Path]:
-        """Write what people look at; what was written."""
-        areas, classmap, preview, viewer = (
-            folder / name for name in ("areas.csv", f"{tile.name}_classmap.json", "preview.png", "viewer.html")
-        )
-        pixel_area = abs(tile.transform.a * tile.transform.e)
-        write_areas(areas, rendered.pixels, pixel_area, CLASSES)
-        write_classmap(classmap, self.spec.classes)
-        picture = tile.thumbnail(max(rendered.thumbnail.shape))
-        write_preview(preview, *picture, rendered.thumbnail, CLASSES, tile.name, rendered.pixels)
-        shown = [path for path in rasters if path.suffix == ".tif"]
-        write_viewer(viewer, record, preview, rendered.pixels, pixel_area, [*shown, areas, classmap])
-        return [areas, classmap, preview, viewer]
-
-
-def _publish(files: Sequence[Path], folder: Path, record: dict[str, Any]) -> None:
-    """Move finished files to `folder` and write run.json last: its presence means that the tile is complete."""
-    run = folder / "run.json"
-    before = set(json.loads(run.read_text(encoding="utf-8"))["files"]) if run.exists() else set()
-    # From here on results of an earlier run are replaced: its record no longer holds.
-    run.unlink(missing_ok=True)
-    for name in before - set(record["files"]):
-        # Of an earlier run with other layers; beside the new ones it would be taken for one of them.
-        (folder / name).unlink(missing_ok=True)
-    for path in files:
-        path.replace(folder / path.name)
-    with replacing(run) as temporary:
-        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
-
-
-def _summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object]) -> None:
-    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
-    patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
-    say(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
-    say(f"written to {folder}:")
-    for name, about in record["files"].items():
-        say(f"  {about['bytes'] / 1e6:9.2f} MB  {name}")

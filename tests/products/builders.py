@@ -189,6 +189,7 @@ def write_patch(
 def zip_product(product: Path, target: Path | None = None, compression: int = zipfile.ZIP_DEFLATED) -> Path:
     """The product's folder zipped as the archives do it: `<name>.zip` holds `<name>.SAFE/...`."""
     target = target or product.with_suffix(".zip")
+    target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", compression) as archive:
         for file in sorted(path for path in product.rglob("*") if path.is_file()):
             archive.write(file, f"{product.name}/{file.relative_to(product).as_posix()}")

@@ -20,6 +20,7 @@ RECORD: dict[str, Any] = {
     "model": {
         "name": "resnet50-s2",
         "weights": "hub",
+        "trained": True,
         "source": "owner/repo",
         "revision": "c0ffee",
         "weights_hash": "cd" * 32,

@@ -1,0 +1,110 @@
+"""What a run leaves for people and programs beside its rasters: record, areas, class map, preview, viewer."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from benexp.classes import CLASSES
+from benexp.config import Config, config_hash
+from benexp.files import replacing
+from benexp.grid import ProbabilityGrid
+from benexp.measure.environment import environment, peak_memory
+from benexp.models.spec import ModelSpec
+from benexp.pipeline import Rendered
+from benexp.products.tile import Tile
+from benexp.report.preview import write_preview
+from benexp.report.tables import write_areas, write_classmap
+from benexp.report.viewer import write_viewer
+
+RECORD = "run.json"
+"""Written last: where it is, the tile is complete."""
+
+
+def describe_run(
+    config: Config,
+    overrides: Sequence[str],
+    spec: ModelSpec,
+    tile: Tile,
+    grid: ProbabilityGrid,
+    about: dict[str, Any],
+    rendered: Rendered,
+) -> dict[str, Any]:
+    """The run's record but for its times and files: what was asked, what ran, what came out of it."""
+    return {
+        "tile": tile.name,
+        "product": str(tile.product.path),
+        "shape": list(tile.shape),
+        "crs": str(tile.crs),
+        "transform": list(tile.transform)[:6],
+        "command": shlex.join(["benexp", *overrides]),
+        "config": dataclasses.asdict(config),
+        "config_hash": config_hash(config),
+        "grid_key": about["grid_key"],
+        "grid_reused": about["reused"],
+        "map_hash": rendered.map_hash,
+        "model": {key: value for key, value in dataclasses.asdict(spec).items() if key != "path"},
+        "backend": about["backend"],
+        "offsets": tile.offsets,
+        "patches": {"all": grid.classified.size, "classified": int(grid.classified.sum())},
+        "valid_pixels": int(grid.valid.sum()),
+        "warnings": list(tile.warnings),
+        "peak_memory_bytes": peak_memory(),
+        "environment": environment(),
+    }
+
+
+def write_reports(
+    folder: Path,
+    tile: Tile,
+    rendered: Rendered,
+    class_names: tuple[str, ...],
+    rasters: Sequence[Path],
+    record: dict[str, Any],
+) -> list[Path]:
+    """Write what people look at into `folder`; what was written."""
+    areas, classmap, preview, viewer = (
+        folder / name for name in ("areas.csv", f"{tile.name}_classmap.json", "preview.png", "viewer.html")
+    )
+    pixel_area = abs(tile.transform.a * tile.transform.e)
+    write_areas(areas, rendered.pixels, pixel_area, CLASSES)
+    write_classmap(classmap, class_names)
+    picture = tile.thumbnail(max(rendered.thumbnail.shape))
+    write_preview(preview, *picture, rendered.thumbnail, CLASSES, tile.name, rendered.pixels)
+    shown = [path for path in rasters if path.suffix == ".tif"]
+    write_viewer(viewer, record, preview, rendered.pixels, pixel_area, [*shown, areas, classmap])
+    return [areas, classmap, preview, viewer]
+
+
+def publish(files: Sequence[Path], folder: Path, record: dict[str, Any]) -> None:
+    """Move finished files to `folder` and write the record last."""
+    run = folder / RECORD
+    before = set(json.loads(run.read_text(encoding="utf-8"))["files"]) if run.exists() else set()
+    # From here on results of an earlier run are replaced: its record no longer holds.
+    run.unlink(missing_ok=True)
+    for name in before - set(record["files"]):
+        # Of an earlier run with other layers; beside the new ones it would be taken for one of them.
+        (folder / name).unlink(missing_ok=True)
+    for path in files:
+        path.replace(folder / path.name)
+    with replacing(run) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Size and sha256."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
+
+
+def summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object]) -> None:
+    """Say in a few lines what was written and how long each stage took."""
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
+    patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
+    say(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
+    say(f"written to {folder}:")
+    for name, about in record["files"].items():
+        say(f"  {about['bytes'] / 1e6:9.2f} MB  {name}")

@@ -1,0 +1,60 @@
+"""Files that exist are complete, and two runs do not build in one folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benexp.errors import BenexpError
+from benexp.files import replacing, staging
+
+
+def test_replacing_shows_nothing_before_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+        assert temporary.suffix == ".json"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_replacing_keeps_the_old_file_on_an_error(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_staging_leaves_only_what_was_moved_out(tmp_path: Path) -> None:
+    with staging(tmp_path) as unfinished:
+        (unfinished / "kept").write_text("")
+        (unfinished / "dropped").write_text("")
+        (unfinished / "kept").replace(tmp_path / "kept")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_second_run_is_refused_while_the_first_builds(tmp_path: Path) -> None:
+    with staging(tmp_path), pytest.raises(BenexpError, match="another run is writing there"), staging(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+    with staging(tmp_path):
+        pass
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal, sys; from benexp.files import staging\n"
+        "with staging(pathlib.Path(sys.argv[1])) as unfinished:\n"
+        "    (unfinished / 'half.tif').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, env={**os.environ})
+    assert list(tmp_path.glob("*/half.tif"))
+    with staging(tmp_path) as unfinished:
+        assert list(tmp_path.iterdir()) == [unfinished]
+    assert not list(tmp_path.iterdir())
