@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     def job(composed: "DictConfig") -> None:
         try:
             hydra_config = HydraConfig.get()
-            run(composed, list(hydra_config.overrides.task), print, in_sweep=hydra_config.mode == RunMode.MULTIRUN)
+            run(composed, list(hydra_config.overrides.task), _say, in_sweep=hydra_config.mode == RunMode.MULTIRUN)
         except BenexpError as error:
             # Returned, not raised: Hydra would leave the other jobs of a sweep undone.
             failed.append(str(error))
@@ -87,6 +87,14 @@ def main(arguments: Sequence[str]) -> int:
         log.error("%s", explain(error))
         return 1
     return 1 if failed else 0
+
+
+def _say(text: str) -> None:
+    """Print for the user, and go on where nobody listens any more (`benexp ... | head -1`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
