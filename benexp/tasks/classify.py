@@ -84,7 +84,9 @@ def _products(config: Config) -> list[Path]:
         return find_products(Path(config.input_dir).expanduser())
     assert config.tile_folder
     path = Path(config.tile_folder)
-    return [path if path.exists() else path.expanduser()]
+    path = path if path.exists() else path.expanduser()
+    open_product(path)  # a wrong path is told before weights are fetched for it
+    return [path]
 
 
 @contextlib.contextmanager

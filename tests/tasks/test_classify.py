@@ -279,6 +279,12 @@ def test_a_dry_run_needs_no_weights(safe: Path, tmp_path: Path, monkeypatch: pyt
     assert main([f"tile_folder={safe}", f"output_folder={tmp_path / 'out'}", "dry_run=true"]) == 0
 
 
+def test_a_wrong_path_is_told_before_weights_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benexp.models.hub.fetch", lambda *_: pytest.fail("the Hub was asked"))
+    with pytest.raises(BenexpError, match="holds no Sentinel-2 bands"):
+        classify(tmp_path, tmp_path / "out")
+
+
 def test_a_user_layer_cannot_change_what_the_next_one_sees(safe: Path, tmp_path: Path) -> None:
     extra = "layers.extra={greedy:{function:tests.tasks.test_classify.greedy,dtype:float32}}"
     with pytest.raises(BenexpError, match=r"layers\.extra\.greedy: .*read-only"):
