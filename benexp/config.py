@@ -17,6 +17,8 @@ from benexp.errors import BenexpError
 
 INTEGRITY = ("auto", "checksum", "structure", "none")
 SCL_CLASSES = range(12)
+FORMATS = ("onnx", "openvino", "tensorrt")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass
@@ -71,6 +73,19 @@ class Demo:
 
 
 @dataclass
+class Export:
+    format: str
+    precision: str
+    batch: int | None
+    tolerance: dict[str, float]
+
+
+@dataclass
+class Calibration:
+    patches: int
+
+
+@dataclass
 class Tracking:
     name: str
 
@@ -83,6 +98,8 @@ class Config:
     backend: dict[str, Any]
     """`_target_` names the class; the other keys are its arguments, so that users' own backends take their own."""
     layers: Layers
+    export: Export
+    calibration: Calibration
     tracking: Tracking
     tile_folder: str | None = None
     input_dir: str | None = None
@@ -94,6 +111,7 @@ class Config:
     resume: bool = True
     seed: int = 0
     dry_run: bool = False
+    backends: list[str] = field(default_factory=list)
     demo: Demo = field(default_factory=Demo)
 
 
@@ -161,11 +179,22 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
         ("region.crs", c.region.crs, c.region.crs is None or bbox is not None, "a CRS only beside region.bbox"),
         ("backend._target_", c.backend.get("_target_"), bool(c.backend.get("_target_")), "the class of a backend"),
     ]
-    for key in ("batch_size", "threads"):
+    for key, word in (("batch_size", "auto"), ("threads", None)):
         value = c.backend.get(key)
         whole = isinstance(value, int) and not isinstance(value, bool)
-        right = value is None or (whole and 1 <= value <= 65536)
-        limits.append((f"backend.{key}", value, right, "a whole number from 1 to 65536"))
+        right = value in (None, word) or (whole and 1 <= value <= 65536)
+        limits.append((f"backend.{key}", value, right, f"a whole number from 1 to 65536{', or auto' if word else ''}"))
+    fallback = c.backend.get("allow_fallback", False)
+    limits.append(("backend.allow_fallback", fallback, isinstance(fallback, bool), "true or false"))
+    batch = c.export.batch
+    limits.append(("export.format", c.export.format, c.export.format in FORMATS, ", ".join(FORMATS)))
+    limits.append(("export.precision", c.export.precision, c.export.precision in PRECISIONS, ", ".join(PRECISIONS)))
+    limits.append(("export.batch", batch, batch is None or 1 <= batch <= 65536, "a whole number from 1, or null: any"))
+    for precision, tolerance in c.export.tolerance.items():
+        key = f"export.tolerance.{precision}"
+        limits.append((key, tolerance, precision in PRECISIONS, f"one of {', '.join(PRECISIONS)} as its last part"))
+        limits.append((key, tolerance, 0 < tolerance <= 1, "a difference of probabilities, over 0 and up to 1"))
+    limits.append(("calibration.patches", c.calibration.patches, 1 <= c.calibration.patches <= 65536, "1 to 65536"))
     return limits
 
 

@@ -1,56 +1,136 @@
-"""Whether an exported model answers as the classifier it was made from."""
+"""Whether an artefact answers as the classifier it was made from, and what becomes of it when it does not."""
 
+import json
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benexp.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 
-Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Patches = npt.NDArray[np.float32]
+Answer = Callable[[Patches], npt.NDArray[np.float32]]
 """Patches [n, bands, p, p] in model DN to probabilities [n, classes]."""
 
+TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 0.1, "int8": 0.4}
+"""How far a probability may be from torch's fp32, by precision, unless the caller says otherwise."""
 COUNT = 16
 """Patches of each kind."""
 
 
-def trial_patches(spec: ModelSpec) -> dict[str, npt.NDArray[np.float32]]:
-    """Patches [n, bands, p, p] of each kind a tile can send, and some it should not."""
+def trial_patches(spec: ModelSpec, real: Patches | None = None) -> dict[str, Patches]:
+    """Patches [n, bands, p, p] of each kind a tile can send, and some it should not; `real` are a user's own."""
     shape = (COUNT, len(spec.bands), spec.patch_size, spec.patch_size)
     rng = np.random.default_rng(0)
     means, stds = (np.asarray(values)[:, None, None] for values in (spec.means, spec.stds))
     levels = np.linspace(-1, 4, COUNT)[:, None, None, None]
-    return {
+    kinds = {
         "realistic": varied_patches(spec.bands, COUNT, spec.patch_size, seed=1),
         "random": rng.normal(means, stds, shape).astype(np.float32),
         "constant": np.broadcast_to(means + levels * stds, shape).astype(np.float32),
         "zero": np.zeros((1, *shape[1:]), np.float32),
         "saturated": np.full((1, *shape[1:]), 65535, np.float32),
     }
+    return kinds if real is None else {"real": real, **kinds}
 
 
-def compare(
-    reference: Answer, candidate: Answer, patches: Mapping[str, npt.NDArray[np.float32]], tolerance: float
-) -> dict[str, Any]:
-    """How far `candidate` is from `reference`, kind by kind; both are asked for one patch alone, too.
+def compare(reference: Answer, candidate: Answer, patches: Mapping[str, Patches], tolerance: float) -> dict[str, Any]:
+    """How far `candidate` is from `reference`, kind by kind and in all.
 
     A *flip* is a patch whose best class differs although the reference's two best probabilities are more than
     `tolerance` apart: a real difference, not a tie broken the other way. The candidate passes where no probability is
     further off than `tolerance` and nothing flips; NaN fails.
     """
-    kinds = {
-        kind: _difference(reference(batch), _in_two_sizes(candidate, batch), tolerance)
-        for kind, batch in patches.items()
+    kinds = {kind: _difference(reference(batch), candidate(batch), tolerance) for kind, batch in patches.items()}
+    count = sum(len(batch) for batch in patches.values())
+
+    def mean(key: str) -> float:
+        return float(sum(kinds[kind][key] * len(batch) for kind, batch in patches.items())) / count
+
+    return {
+        "patches": count,
+        # np.max, unlike max, hands a NaN on.
+        "max_abs_diff": float(np.max([kind["max_abs_diff"] for kind in kinds.values()])),
+        "mean_abs_diff": mean("mean_abs_diff"),
+        "flips_per_million": mean("flips_per_million"),
+        "tolerance": tolerance,
+        "passed": all(kind["passed"] for kind in kinds.values()),
+        "kinds": kinds,
     }
-    return {"tolerance": tolerance, "passed": all(kind["passed"] for kind in kinds.values()), "kinds": kinds}
 
 
-def _in_two_sizes(answer: Answer, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def export_checked(
+    path: Path,
+    build: Callable[[Path], None],
+    load: Callable[[Path], Answer],
+    *,
+    what: str,
+    reference: Answer,
+    patches: Mapping[str, Patches],
+    tolerance: float,
+    about: Mapping[str, Any],
+    hint: str,
+) -> dict[str, Any]:
+    """Build an artefact beside `path`, compare it with `reference`, and only then give it its name.
+
+    `build` writes the file it is given and may write others of the same stem; `load` makes the file answer. The report
+    with `about` is returned and written to `<stem>.parity.json`.
+
+    Raises BenexpError, and leaves no artefact, where the answers differ by more than `tolerance`: the patch that
+    differs most, with both answers, is then in `<stem>.worst.npz`. `what` and `hint` word the error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    worst = path.with_suffix(".worst.npz")
+    # A folder of its own, so that two processes exporting at once write to different files.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
+        made = Path(scratch) / path.name
+        build(made)
+        answer = load(made)
+        report = {**about, **compare(reference, answer, patches, tolerance)}
+        if not report["passed"]:
+            # np.argmax, unlike max, finds a NaN.
+            kind = list(patches)[int(np.argmax([report["kinds"][kind]["max_abs_diff"] for kind in patches]))]
+            _keep_worst(worst, reference, answer, kind, patches[kind])
+            raise BenexpError(
+                f"{what} differs from the fp32 model by {report['kinds'][kind]['max_abs_diff']:.1e} on {kind} patches "
+                f"(allowed: {tolerance:.0e}) and was not kept; the patch that differs most is in {worst}; {hint}"
+            )
+        made.with_suffix(".parity.json").write_text(json.dumps(report, indent=2) + "\n")
+        # The artefact last: where it is, all that belongs to it is.
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: file == made):
+            file.replace(path.parent / file.name)
+    worst.unlink(missing_ok=True)
+    return report
+
+
+def _keep_worst(path: Path, reference: Answer, candidate: Answer, kind: str, batch: Patches) -> None:
+    right, answered = reference(batch), candidate(batch)
+    index = int(np.abs(right - answered).max(1).argmax())
+    np.savez(path, kind=kind, patch=batch[index], reference=right[index], candidate=answered[index])
+
+
+def in_two_sizes(answer: Answer) -> Answer:
     """The first patch alone, then the rest together: a graph whose batch is not free shows here."""
-    parts = [part for part in (batch[:1], batch[1:]) if len(part)]
-    return np.concatenate([answer(part) for part in parts])
+
+    def both(batch: Patches) -> npt.NDArray[np.float32]:
+        return np.concatenate([answer(part) for part in (batch[:1], batch[1:]) if len(part)])
+
+    return both
+
+
+def in_batches(answer: Answer, size: int) -> Answer:
+    """`size` patches at once, the last batch filled up: for a graph of a fixed batch."""
+
+    def batched(batch: Patches) -> npt.NDArray[np.float32]:
+        full = np.concatenate([batch, np.repeat(batch[-1:], -len(batch) % size, 0)])
+        return np.concatenate([answer(full[i : i + size]) for i in range(0, len(full), size)])[: len(batch)]
+
+    return batched
 
 
 def _difference(
@@ -64,5 +144,6 @@ def _difference(
         "max_abs_diff": float(difference.max()),
         "mean_abs_diff": float(difference.mean()),
         "flips_per_million": 1e6 * float(flips.mean()),
+        "tolerance": tolerance,
         "passed": bool(difference.max() <= tolerance and not flips.any()),
     }

@@ -36,6 +36,6 @@ def small_model(cache: Path) -> ModelSpec:
 @pytest.fixture(scope="session")
 def small_onnx(small_model: ModelSpec) -> Path:
     """The export of `small_model`."""
-    from exporters.onnx import cached_onnx
+    from exporters.cached import cached
 
-    return cached_onnx(small_model)
+    return cached(small_model, "onnx")

@@ -1,28 +1,40 @@
 """The contract of a backend: what executes the model on the patches of a chunk.
 
-A backend is a context manager. The public methods check state and results; subclasses override `_open`, `_infer` and
-`_close`, and a device backend may override `_classify` to upload a chunk once and cut patches on the device.
+A backend is a context manager. The public methods check state and results, halve the batch when memory runs out, and
+choose it where it is `auto`; subclasses override `_open`, `_infer` and `_close`, and a device backend may override
+`_classify` to upload a chunk once and cut patches on the device.
 """
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from benexp.backends.batch import choose_batch
 from benexp.errors import BenexpError, one_line
 from benexp.models.spec import ModelSpec
 
-Needs = Literal["checkpoint", "onnx", "nothing"]
+log = logging.getLogger("benexp")
+
+Needs = Literal["checkpoint", "onnx", "openvino", "tensorrt", "nothing"]
+Result = TypeVar("Result")
+
+
+class OutOfMemoryError(BenexpError):
+    """The engine had no memory for a batch."""
 
 
 class Backend:
     """Runs one model at one precision on one device.
 
-    `artefact` is the file or folder that `needs` names: tasks see to it that it exists.
+    `artefact` is the file or folder that `needs` names, or, where the engine is built for one batch size, what makes it
+    for a batch size: tasks see to it that it exists.
     """
 
     needs: ClassVar[Needs] = "nothing"
@@ -35,36 +47,48 @@ class Backend:
     def __init__(
         self,
         spec: ModelSpec,
-        artefact: Path | None = None,
+        artefact: Path | Callable[[int], Path] | None = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | Literal["auto"] = 32,
         precision: str = "fp32",
         device: str = "cpu",
         threads: int | None = None,
+        allow_fallback: bool = False,
     ) -> None:
         if precision not in self.precisions:
             raise BenexpError(
                 f"backend.precision={precision}: {type(self).__name__} takes {', '.join(self.precisions)}"
             )
         self.spec = spec
-        self.artefact = artefact
-        self.batch_size = batch_size
+        self.artefact = artefact if isinstance(artefact, Path) else None
+        self._artefact_for = artefact if callable(artefact) else None
+        self.batch_size_asked = batch_size
+        self.batch_size = 1 if batch_size == "auto" else batch_size
         self.precision = precision
+        """What runs: another than was asked for only where `allow_fallback`."""
         self.device = device
         self.threads = threads
+        self.allow_fallback = allow_fallback
+        self.fallback: str | None = None
         self._is_open = False
+        self._is_loaded = False
+
+    @classmethod
+    def artefact_precision(cls, precision: str) -> str:
+        """The precision of the artefact that this backend runs at `precision`."""
+        return precision
 
     def open(self) -> None:
         """Load the artefact, compile, and run one batch, so that `classify` meets a warm engine."""
         if self._is_open:
             raise RuntimeError(f"{type(self).__name__} is already open")
-        with self._worded():
-            self._open()
-        self._is_open = True
-        size = self.spec.patch_size
-        blank = np.zeros((len(self.spec.bands), size, size), np.uint16)
         try:
-            self.classify(blank, np.ones((size, size), bool), np.zeros((1, 2), np.int64))
+            if self.batch_size_asked == "auto":
+                self._choose_batch()
+            with self._worded():
+                self._load()
+            self._is_open = True
+            self.classify(*self._sample(self.batch_size))
         except BaseException:
             self.close()
             raise
@@ -84,8 +108,7 @@ class Backend:
         """
         if not self._is_open:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement")
-        with self._worded():
-            probabilities = self._classify(chunk, valid, origins)
+        probabilities = self._halving(lambda: self._classify(chunk, valid, origins))
         expected = (len(origins), len(self.spec.classes))
         if probabilities.shape != expected:
             raise BenexpError(
@@ -99,9 +122,8 @@ class Backend:
         return probabilities
 
     def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            self._close()
+        self._is_open = False
+        self._unload()
 
     def describe(self) -> dict[str, Any]:
         """What runs, for the records: engine, version, active provider, device, precision, threads, batch size."""
@@ -111,6 +133,8 @@ class Backend:
             "device": self.device,
             "threads": self.threads,
             "batch_size": self.batch_size,
+            "batch_size_asked": self.batch_size_asked,
+            "fallback": self.fallback,
         }
 
     def __enter__(self) -> Self:
@@ -122,6 +146,88 @@ class Backend:
     ) -> None:
         self.close()
 
+    def _load(self) -> None:
+        if self._artefact_for:
+            self.artefact = self._artefact_for(self.batch_size)
+        # Before it is whole: what a failed `_open` took is freed by `_close`.
+        self._is_loaded = True
+        self._open()
+
+    def _unload(self) -> None:
+        if self._is_loaded:
+            self._is_loaded = False
+            self._close()
+
+    def _sample(self, count: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """A chunk that is one patch, asked for `count` times."""
+        size = self.spec.patch_size
+        chunk = np.full((len(self.spec.bands), size, size), 1000, np.uint16)
+        return chunk, np.ones((size, size), bool), np.zeros((count, 2), np.int64)
+
+    def _halving(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`, with half the batch as often as memory runs out."""
+        while True:
+            try:
+                with self._worded():
+                    if not self._is_loaded:
+                        self._load()
+                    return work()
+            except OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    raise BenexpError(
+                        f"{error}: not even one patch at a time fits; choose a smaller chunking.chunk_size, "
+                        f"another backend.device or a smaller model"
+                    ) from error
+            # Out of the handler: the traceback holds the arrays of the failed batch. A fresh engine, too: the memory
+            # pool of the old one stays as full as it was.
+            self._unload()
+            log.warning(
+                "%s: out of memory with %d patches at once, going on with %d",
+                type(self).__name__,
+                self.batch_size,
+                self.batch_size // 2,
+            )
+            self.batch_size //= 2
+
+    def _choose_batch(self) -> None:
+        """Double the batch until that gains less than 5 % or memory ends."""
+
+        def rate(size: int) -> float | None:
+            self.batch_size = size
+            sample = self._sample(size)
+            try:
+                with self._worded():
+                    if self._artefact_for:
+                        self._unload()
+                    if not self._is_loaded:
+                        self._load()
+                    self._classify(*sample)
+                    seconds: list[float] = []
+                    while len(seconds) < 3 or (sum(seconds) < 0.5 and len(seconds) < 20):
+                        started = time.perf_counter()
+                        self._classify(*sample)
+                        seconds.append(time.perf_counter() - started)
+            except OutOfMemoryError:
+                return None
+            return size / sorted(seconds)[len(seconds) // 2]
+
+        chosen, rates = choose_batch(rate)
+        # A fresh engine: buffers and pools that grew with larger batches are given back.
+        self._unload()
+        self.batch_size = chosen
+        tried = ", ".join(f"{size}: {f'{speed:.0f}/s' if speed else 'out of memory'}" for size, speed in rates.items())
+        log.info("%s: backend.batch_size=auto chose %d (patches at once: %s)", type(self).__name__, chosen, tried)
+
+    def _fell_back(self, asked: str, active: str, remedy: str) -> None:
+        """Refuse to run on `active` in place of `asked`, or, where the user allows it, warn and put it on record."""
+        self.fallback = f"{active} in place of {asked}"
+        if not self.allow_fallback:
+            raise BenexpError(
+                f"{type(self).__name__}: {asked} was asked for, but {active} is what would run: {remedy}; "
+                f"or accept it with backend.allow_fallback=true"
+            )
+        log.warning("%s: running on %s: %s", type(self).__name__, self.fallback, remedy)
+
     @contextmanager
     def _worded(self) -> Iterator[None]:
         """Whatever an engine or a user's class raises, as one line that names the backend."""
@@ -130,7 +236,12 @@ class Backend:
         except BenexpError:
             raise
         except Exception as error:
-            raise BenexpError(f"{type(self).__name__} failed on model {self.spec.name}: {one_line(error)}") from error
+            kind = OutOfMemoryError if self._is_out_of_memory(error) else BenexpError
+            raise kind(f"{type(self).__name__} failed on model {self.spec.name}: {one_line(error)}") from error
+
+    def _is_out_of_memory(self, error: Exception) -> bool:
+        """Whether a smaller batch could help; engines word it in their own ways."""
+        return isinstance(error, MemoryError) or "bad_alloc" in str(error)
 
     def _open(self) -> None:
         """Load and compile."""
@@ -140,7 +251,7 @@ class Backend:
         raise NotImplementedError
 
     def _close(self) -> None:
-        """Free what `_open` took."""
+        """Free what `_open` took, be it only a part of it."""
 
     def _classify(
         self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]

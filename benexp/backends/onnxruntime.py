@@ -61,7 +61,7 @@ class OnnxRuntimeBackend(Backend):
         return answer
 
     def _close(self) -> None:
-        del self._session
+        self._session = None
 
     def describe(self) -> dict[str, Any]:
         import onnxruntime

@@ -1,6 +1,5 @@
 """PyTorch, running the checkpoint as it is."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,21 +10,29 @@ from benexp.backends.base import Backend, Needs
 from benexp.errors import BenexpError
 
 if TYPE_CHECKING:
-    from benexp.models.classifier import Classifier
+    import torch
 
 
 class TorchBackend(Backend):
-    """Eager PyTorch on `cpu` or `cuda` (`cuda:1`, ...), in channels-last memory; fp32, or bf16 through autocast.
+    """PyTorch on `cpu` or `cuda` (`cuda:1`, ...), in channels-last memory, at fp32, bf16 or fp16.
 
-    `threads` holds for torch in the whole process while the backend is open.
+    A chunk goes to the device once, as it is, and is cut there. `compile` makes torch.compile's kernels of the network,
+    replayed as CUDA graphs on a GPU; it takes a minute at first and needs a C++ compiler. `threads` holds for torch in
+    the whole process while the backend is open.
     """
 
     needs: ClassVar[Needs] = "checkpoint"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
-    _classifier: "Classifier"
-    _threads_before: int
+    _model: Any = None
+    _threads_before: int | None = None
+
+    def __init__(self, *args: Any, compile: bool = False, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.compile = compile
+        # Compiled kernels and CUDA graphs are made for one shape.
+        self._fixed = compile
 
     def _open(self) -> None:
         try:
@@ -34,42 +41,90 @@ class TorchBackend(Backend):
             from benexp.models.classifier import load_classifier
         except ImportError as error:
             raise BenexpError(f"backend=torch needs {error.name}: pip install 'benexp[torch]'") from error
-        kind = self.device.partition(":")[0]
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise BenexpError(f"backend.device={self.device}: torch {torch.__version__} sees no CUDA device here")
-        classifier = load_classifier(self.spec)
-        self._classifier = classifier.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(self.threads or cores.available())
+        if self._kind == "cuda" and not torch.cuda.is_available():
+            self._fell_back(
+                self.device, "cpu", f"torch {torch.__version__} sees no CUDA device: install torch for your GPU's CUDA"
+            )
+            self.device = "cpu"
+        if self._kind == "cpu":
+            self._threads_before = torch.get_num_threads()
+            torch.set_num_threads(self.threads or cores.available())
+        model: Any = load_classifier(self.spec, self.precision)
+        model = model.to(device=self.device, memory_format=torch.channels_last)
+        if self.compile:
+            model = torch.compile(model, mode="reduce-overhead" if self._kind == "cuda" else "default", dynamic=False)
+        self._model = model
+        self._means = torch.tensor(self.spec.means, dtype=torch.float32, device=self.device)[:, None, None, None]
 
-    def _infer(self, patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    @property
+    def _kind(self) -> str:
+        return self.device.partition(":")[0]
+
+    def _classify(
+        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
         import torch
 
-        batch = torch.from_numpy(patches).to(self.device, memory_format=torch.channels_last)
-        kind = self.device.partition(":")[0]
-        reduced: AbstractContextManager[Any] = (
-            torch.autocast(kind, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        )
+        if not len(origins):
+            return np.empty((0, len(self.spec.classes)), np.float32)
         # torch's convolutions on a GPU round to TF32 unless told otherwise, and would still be called fp32.
-        exact = torch.backends.cudnn.flags(allow_tf32=False) if kind == "cuda" else nullcontext()
-        with torch.inference_mode(), reduced, exact:
-            answer: npt.NDArray[np.float32] = self._classifier(batch).cpu().numpy()
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            pixels = self._upload(chunk)
+            usable = None if valid.all() else self._upload(valid)
+            at = torch.from_numpy(np.ascontiguousarray(origins)).to(self.device)
+            answers = []
+            for group in torch.split(at, self.batch_size):
+                patches = self._cut(pixels, usable, group)
+                # A copy, since CUDA graphs answer in the same memory every time; read only when all is under way.
+                answers.append(self._model(patches)[: len(group)].clone())
+            answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         return answer
+
+    def _upload(self, array: npt.NDArray[Any]) -> "torch.Tensor":
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self._kind == "cuda":
+            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+    def _cut(self, pixels: "torch.Tensor", usable: "torch.Tensor | None", origins: "torch.Tensor") -> "torch.Tensor":
+        """Patches [n, bands, p, p] float32 in channels-last memory, filled up to a whole batch where that is fixed."""
+        import torch
+
+        if self._fixed and len(origins) < self.batch_size:
+            origins = torch.cat([origins, origins[-1:].expand(self.batch_size - len(origins), 2)])
+        along = torch.arange(self.spec.patch_size, device=pixels.device)
+        rows = (origins[:, 0, None] + along)[:, :, None]
+        cols = (origins[:, 1, None] + along)[:, None, :]
+        patches = pixels[:, rows, cols].to(torch.float32)
+        if usable is not None:
+            patches = torch.where(usable[rows, cols], patches, self._means)
+        return patches.transpose(0, 1).contiguous(memory_format=torch.channels_last)
+
+    def _is_out_of_memory(self, error: Exception) -> bool:
+        import torch
+
+        cpu = "can't allocate memory" in str(error)
+        return isinstance(error, torch.OutOfMemoryError) or cpu or super()._is_out_of_memory(error)
 
     def _close(self) -> None:
         import torch
 
-        torch.set_num_threads(self._threads_before)
-        del self._classifier
-        if self.device.startswith("cuda"):
+        self._model = None
+        if self._threads_before is not None:
+            torch.set_num_threads(self._threads_before)
+            self._threads_before = None
+        if self._kind == "cuda":
             torch.cuda.empty_cache()
 
     def describe(self) -> dict[str, Any]:
         import torch
 
-        device = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
+        on_gpu = self._kind == "cuda"
         return super().describe() | {
             "engine": f"torch {torch.__version__}",
-            "provider": device,
+            "provider": torch.cuda.get_device_name(self.device) if on_gpu else "cpu",
             "threads": self.threads or cores.available(),
+            "compile": self.compile,
         }

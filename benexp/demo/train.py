@@ -75,12 +75,14 @@ def batches(scenes: list[Scene], batch_size: int, seed: int) -> Iterator[tuple[t
         )
 
 
-def train(scenes: list[Scene], steps: int, batch_size: int = 64) -> torch.nn.Module:
-    """A network trained for so many steps; the learning rate rises quickly and falls slowly."""
+def train(
+    scenes: list[Scene], steps: int, batch_size: int = 64, architecture: str = ARCHITECTURE, rate: float = PEAK_RATE
+) -> torch.nn.Module:
+    """A network trained for so many steps; the learning rate rises quickly to `rate` and falls slowly."""
     torch.manual_seed(0)
-    network = new_network(configuration(ARCHITECTURE, len(BANDS))).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=steps, pct_start=0.1)
+    network = new_network(configuration(architecture, len(BANDS))).train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
     source = batches(scenes, batch_size, seed=0)
     losses = []
     with ThreadPoolExecutor(1) as pool:
@@ -94,8 +96,8 @@ def train(scenes: list[Scene], steps: int, batch_size: int = 64) -> torch.nn.Mod
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-            if step % 200 == 0:
-                print(f"step {step} of {steps}: loss {np.mean(losses[-200:]):.4f}", flush=True)
+            if step % 100 == 0:
+                print(f"step {step} of {steps}: loss {np.mean(losses[-100:]):.4f}", flush=True)
     return network.eval()
 
 
@@ -106,10 +108,13 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=30)
     parser.add_argument("--size", type=int, default=1200)
     parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--architecture", default=ARCHITECTURE, help="any that timm knows")
+    parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
     args = parser.parse_args()
     scenes = [scene(args.size, FIRST_SEED + i) for i in range(args.scenes)]
-    network = train(scenes, args.steps)
-    save_checkpoint(args.out, network, ARCHITECTURE, len(BANDS))
+    network = train(scenes, args.steps, args.batch_size, args.architecture, args.rate)
+    save_checkpoint(args.out, network, args.architecture, len(BANDS))
 
 
 if __name__ == "__main__":

@@ -70,4 +70,5 @@ def spec_of_onnx(path: Path, patch_size: int) -> ModelSpec:
         weights_hash=sha256(path),
         path=path,
         trained=content["trained"],
+        precision=content["precision"],
     )

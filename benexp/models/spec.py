@@ -32,3 +32,5 @@ class ModelSpec:
     """The folder with `config.json` and `model.safetensors`, or the .onnx file."""
     trained: bool = True
     """False for random weights, also once they are exported: their maps mean nothing."""
+    precision: str = "fp32"
+    """What the weights are stored at: another for exported files only."""

@@ -1,15 +1,18 @@
 """From a configuration to a backend that is ready to open: the class, its arguments, and the artefact it needs."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from benexp.backends.base import Backend
 from benexp.errors import BenexpError, one_line
 from benexp.imports import import_name
 from benexp.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from exporters.calibration import Calibration
 
 
 def backend_class(backend: Mapping[str, Any]) -> type[Backend]:
@@ -18,11 +21,9 @@ def backend_class(backend: Mapping[str, Any]) -> type[Backend]:
     found = import_name("backend._target_", target)
     if not (inspect.isclass(found) and issubclass(found, Backend)):
         raise BenexpError(f"backend._target_={target}: takes a subclass of benexp.backends.base.Backend")
-    parameters = inspect.signature(found).parameters.values()
-    taken = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    taken = [name for name in taken if name not in ("spec", "artefact")]
+    taken, open_ended = _taken(found)
     for key in _arguments(backend):
-        if key not in taken and not any(p.kind == p.VAR_KEYWORD for p in parameters):
+        if key not in taken and not open_ended:
             raise BenexpError(f"unknown key backend.{key}: {found.__name__} takes {', '.join(taken)}")
     for key, choices in (("precision", found.precisions), ("device", found.devices)):
         asked = str(backend.get(key, choices[0]))
@@ -31,12 +32,39 @@ def backend_class(backend: Mapping[str, Any]) -> type[Backend]:
     return found
 
 
-def make_backend(backend: Mapping[str, Any], spec: ModelSpec) -> Backend:
-    """An unopened backend whose artefact exists; exporting it, the first time, may take a minute."""
+def _taken(found: type[Backend]) -> tuple[list[str], bool]:
+    """The keys that a backend takes, and whether it takes any others, too.
+
+    `**keywords` of a subclass stand for what its base takes.
+    """
+    taken: list[str] = []
+    for kind in found.__mro__:
+        if "__init__" in vars(kind):
+            parameters = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
+            taken += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+                return [name for name in dict.fromkeys(taken) if name not in ("spec", "artefact")], False
+    return taken, True
+
+
+def make_backend(
+    backend: Mapping[str, Any],
+    spec: ModelSpec,
+    *,
+    tolerances: Mapping[str, float] | None = None,
+    calibration: "Calibration | None" = None,
+) -> Backend:
+    """An unopened backend whose artefact exists; exporting it, the first time, may take a minute.
+
+    `tolerances` by precision say how far an artefact may be from the model, `calibration` what int8 is calibrated on.
+    """
     found = backend_class(backend)
-    artefact = _artefact(found, spec)
+    precision = found.artefact_precision(str(backend.get("precision", found.precisions[0])))
+    artefact = _artefact(found, spec, precision, (tolerances or {}).get(precision), calibration)
     try:
         return found(spec, artefact, **_arguments(backend))
+    except BenexpError:
+        raise
     # A user's class may refuse its arguments in any way.
     except Exception as error:
         raise BenexpError(
@@ -48,33 +76,47 @@ def _arguments(backend: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in backend.items() if key != "_target_"}
 
 
-def _artefact(found: type[Backend], spec: ModelSpec) -> Path | None:
+def _artefact(
+    found: type[Backend], spec: ModelSpec, precision: str, tolerance: float | None, calibration: "Calibration | None"
+) -> Path | Callable[[int], Path] | None:
     if found.needs == "nothing":
         return None
     if found.needs == "checkpoint":
         if spec.weights == "onnx":
             raise BenexpError(f"{found.__name__} runs checkpoints, not {spec.path}: choose backend=onnxruntime-cpu")
         return spec.path
-    if spec.weights == "onnx":
-        return spec.path
     # Late: an installation without torch classifies with files that were exported elsewhere.
-    from exporters.onnx import cached_onnx
+    from exporters.cached import cached
 
-    return cached_onnx(spec)
+    if found.needs == "tensorrt":
+        real = calibration
+        return lambda batch: cached(
+            spec, "tensorrt", precision=precision, batch=batch, tolerance=tolerance, calibration=real
+        )
+    return cached(spec, found.needs, precision=precision, tolerance=tolerance, calibration=calibration)
 
 
 class LazyBackend:
     """A backend that is made and opened when a tile first needs it, and kept for the tiles after it."""
 
-    def __init__(self, backend: Mapping[str, Any], spec: ModelSpec) -> None:
+    def __init__(
+        self,
+        backend: Mapping[str, Any],
+        spec: ModelSpec,
+        *,
+        tolerances: Mapping[str, float] | None = None,
+        calibration: "Calibration | None" = None,
+    ) -> None:
         self._config = backend
         self._spec = spec
+        self._tolerances = tolerances
+        self._calibration = calibration
         self._open: Backend | None = None
         backend_class(backend)
 
     def get(self) -> Backend:
         if self._open is None:
-            made = make_backend(self._config, self._spec)
+            made = make_backend(self._config, self._spec, tolerances=self._tolerances, calibration=self._calibration)
             made.open()
             self._open = made
         return self._open

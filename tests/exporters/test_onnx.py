@@ -17,7 +17,7 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.version import __version__
-from exporters.onnx import OPSET, cached_onnx, export_onnx
+from exporters.onnx import OPSET, export_onnx
 from tests.models.builders import S2, model_config
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -28,7 +28,7 @@ ARCHITECTURES = sorted({path.stem.partition("-s2-")[0] for path in CONF.glob("*-
 def quick(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports take the file that was exported already: for tests of what happens around it."""
     monkeypatch.setattr(
-        exporters.onnx, "_write", lambda _classifier, _spec, path, _props: shutil.copy(small_onnx, path)
+        exporters.onnx, "_write", lambda _classifier, _spec, path, _props, _batch: shutil.copy(small_onnx, path)
     )
 
 
@@ -46,7 +46,8 @@ def test_an_export_is_one_file_that_says_what_it_is(
 
     assert names_in(tmp_path) == ["m.onnx", "m.parity.json"]
     assert report["passed"]
-    assert json.loads((tmp_path / "m.parity.json").read_text()) == {"precision": "fp32", **report}
+    assert json.loads((tmp_path / "m.parity.json").read_text()) == report
+    assert report["precision"] == "fp32"
     model = onnx.load(tmp_path / "m.onnx")
     onnx.checker.check_model(model)
     assert {opset.domain: opset.version for opset in model.opset_import}[""] == OPSET
@@ -78,19 +79,28 @@ def test_an_export_is_one_file_that_says_what_it_is(
 
 @pytest.mark.usefixtures("quick")
 def test_an_export_that_differs_is_not_kept(
-    small_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_model: ModelSpec, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = exporters.onnx._onnx_answer
-    monkeypatch.setattr(exporters.onnx, "_onnx_answer", lambda path: lambda batch: honest(path)(batch) + 2e-4)
-    with pytest.raises(BenexpError, match=r"differs from torch by 2\.\de-04 on \w+ patches .* was not kept"):
+    honest = exporters.onnx.onnx_answer
+    monkeypatch.setattr(exporters.onnx, "onnx_answer", lambda path, _: lambda batch: honest(path)(batch) + 2e-4)
+    with pytest.raises(BenexpError, match=r"differs from the fp32 model by 2\.\de-04 on \w+ patches .* was not kept"):
         export_onnx(small_model, tmp_path / "m.onnx")
-    assert names_in(tmp_path) == []
+    assert names_in(tmp_path) == ["m.worst.npz"]
+    with np.load(tmp_path / "m.worst.npz") as worst:
+        assert worst["patch"].shape == (10, 120, 120)
+        assert str(worst["kind"]) in {"realistic", "random", "constant", "zero", "saturated"}
+        assert np.abs(worst["candidate"] - worst["reference"]).max() == pytest.approx(2e-4, rel=0.5)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(exporters.onnx, "_write", lambda *args: shutil.copy(small_onnx, args[2]))
+    export_onnx(small_model, tmp_path / "m.onnx")
+    assert names_in(tmp_path) == ["m.onnx", "m.parity.json"]
 
 
 def test_an_export_that_fails_leaves_nothing(
     small_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(_classifier: object, _spec: object, path: Path, _properties: object) -> None:
+    def half(_classifier: object, _spec: object, path: Path, _properties: object, _batch: object) -> None:
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
@@ -105,7 +115,7 @@ def test_two_exports_at_once_do_not_meet(
 ) -> None:
     written: list[Path] = []
 
-    def write(_classifier: object, spec: ModelSpec, path: Path, _properties: object) -> None:
+    def write(_classifier: object, spec: ModelSpec, path: Path, _properties: object, _batch: object) -> None:
         written.append(path)
         path.write_bytes(b"half of the first")
         if len(written) == 1:
@@ -126,61 +136,6 @@ def test_unknown_precision(small_model: ModelSpec, tmp_path: Path) -> None:
         export_onnx(small_model, tmp_path / "m.onnx", precision="int4")
 
 
-def test_the_cache_answers_without_torch(
-    small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert cached_onnx(small_model) == small_onnx
-    # Its versions have changed, and it cannot be asked for another export: the old one will do.
-    monkeypatch.setattr(exporters.onnx, "_version", lambda package: None)
-    assert cached_onnx(small_model) == small_onnx
-
-
-@pytest.mark.usefixtures("small_onnx")
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"weights_hash": "0" * 64},
-        {"patch_size": 128},
-        {"bands": S2[::-1]},
-        {"means": (0.0,) * 10},
-        {"stds": (1.0,) * 10},
-    ],
-    ids=lambda changes: next(iter(changes)),
-)
-def test_no_cached_file_serves_another_model(
-    changes: dict[str, object], small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(BenexpError, match=r"pip install 'benexp\[torch\]'"):
-        cached_onnx(replace(small_model, **changes))  # type: ignore[arg-type]
-
-
-def test_another_version_of_benexp_exports_again(small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr(exporters.onnx, "export_onnx", lambda spec, path, *, precision: made.append(path))
-    monkeypatch.setattr(exporters.onnx, "__version__", "99")
-    path = cached_onnx(small_model)
-    assert made == [path]
-
-
-def test_a_new_torch_exports_again(small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr(exporters.onnx, "export_onnx", lambda spec, path, *, precision: made.append(path))
-    monkeypatch.setattr(exporters.onnx, "_version", lambda package: "99")
-    assert cached_onnx(small_model) == made[0] != small_onnx
-
-
-def test_names_cannot_leave_the_cache(small_model: ModelSpec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporters.onnx, "export_onnx", lambda spec, path, *, precision: None)
-    path = cached_onnx(replace(small_model, name="../../etc/x", weights_hash="1" * 64))
-    assert path.parent == cache / "onnx"
-
-
-def test_an_exported_file_is_its_own_cache(small_onnx: Path) -> None:
-    assert cached_onnx(resolve(model_config(weights="onnx", path=small_onnx))) == small_onnx
-
-
 WITHOUT_TORCH = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -197,11 +152,11 @@ sys.meta_path.insert(0, Blocked())
 import numpy as np
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.models.resolve import resolve
-from exporters.onnx import cached_onnx
+from exporters.cached import cached
 
 spec = resolve({"name": "mine", "weights": "onnx", "path": sys.argv[1]})
 chunk = np.load(sys.argv[2])
-with OnnxRuntimeBackend(spec, cached_onnx(spec), threads=1) as backend:
+with OnnxRuntimeBackend(spec, cached(spec, "onnx"), threads=1) as backend:
     answer = backend.classify(chunk, np.ones(chunk.shape[1:], bool), np.zeros((1, 2), int))
 np.save(sys.argv[3], answer)
 print(spec.name, spec.weights, spec.trained, spec.source, *spec.bands, sep="|")

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from benexp.models.spec import ModelSpec
-from exporters.parity import compare, trial_patches
+from exporters.parity import compare, in_batches, in_two_sizes, trial_patches
 
 Floats = npt.NDArray[np.float32]
 
@@ -69,15 +69,43 @@ def test_one_bad_kind_fails_the_whole() -> None:
     assert not report["passed"]
 
 
-def test_the_candidate_meets_two_batch_sizes() -> None:
-    sizes = []
+@pytest.mark.parametrize(("count", "sizes"), [(5, [1, 4]), (1, [1])])
+def test_two_batch_sizes(count: int, sizes: list[int]) -> None:
+    seen = []
 
     def answer(batch: Floats) -> Floats:
-        sizes.append(len(batch))
-        return np.zeros((len(batch), 2), np.float32)
+        seen.append(len(batch))
+        return batch.mean((2, 3))
 
-    compare(lambda batch: np.zeros((len(batch), 2), np.float32), answer, patches(5), tolerance=0.1)
-    assert sizes == [1, 4]
+    batch = np.arange(count * 4, dtype=np.float32).reshape(count, 1, 2, 2)
+    assert np.array_equal(in_two_sizes(answer)(batch), batch.mean((2, 3)))
+    assert seen == sizes
+
+
+def test_fixed_batches_are_filled_up() -> None:
+    seen = []
+
+    def answer(batch: Floats) -> Floats:
+        seen.append(len(batch))
+        return batch.mean((2, 3))
+
+    batch = np.arange(20, dtype=np.float32).reshape(5, 1, 2, 2)
+    assert np.array_equal(in_batches(answer, 4)(batch), batch.mean((2, 3)))
+    assert seen == [4, 4]
+
+
+def test_the_whole_is_the_worst_and_the_mean_of_its_kinds() -> None:
+    report = compare(
+        lambda batch: np.zeros((len(batch), 2), np.float32),
+        lambda batch: np.full((len(batch), 2), batch.mean(), np.float32),
+        {"zero": np.zeros((3, 1, 2, 2), np.float32), "some": np.full((1, 1, 2, 2), 0.04, np.float32)},
+        tolerance=0.1,
+    )
+    assert report["patches"] == 4
+    assert report["max_abs_diff"] == pytest.approx(0.04)
+    assert report["mean_abs_diff"] == pytest.approx(0.01)
+    assert report["flips_per_million"] == 0
+    assert report["passed"]
 
 
 def test_trial_patches_are_what_their_names_say(small_model: ModelSpec) -> None:

@@ -1,0 +1,48 @@
+"""Models as functions of patches: torch at fp32, and exported files on ONNX Runtime's CPU provider."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from benexp import cores
+from benexp.models.spec import ModelSpec
+from exporters.parity import Answer, Patches
+
+if TYPE_CHECKING:
+    from benexp.models.classifier import Classifier
+
+
+def reference_answer(spec: ModelSpec) -> Answer:
+    """The model as it is: its checkpoint on torch at fp32, or the exported file, where that is all there is."""
+    if spec.weights == "onnx":
+        return onnx_answer(spec.path)
+    from benexp.models.classifier import load_classifier
+
+    return torch_answer(load_classifier(spec))
+
+
+def torch_answer(classifier: "Classifier") -> Answer:
+    import torch
+
+    def answer(patches: Patches) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            return classifier(torch.from_numpy(patches)).numpy()  # type: ignore[no-any-return]
+
+    return answer
+
+
+def onnx_answer(path: Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Answer:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores.available()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=list(providers))
+
+    def answer(patches: Patches) -> npt.NDArray[np.float32]:
+        return session.run(["probabilities"], {"patches": patches})[0]  # type: ignore[no-any-return]
+
+    return answer

@@ -1,0 +1,19 @@
+"""What int8 quantisation measures the ranges of activations on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Real patches, read when they are needed."""
+
+    key: str
+    """Stands for the patches: artefacts calibrated on others are others."""
+    source: str
+    """In words, for records: `256 patches of T33UUP`."""
+    read: Callable[[], npt.NDArray[np.float32]]
+    """Gives patches [n, bands, p, p] in model DN."""
