@@ -85,8 +85,7 @@ class Backend:
         try:
             if self.batch_size_asked == "auto":
                 self._choose_batch()
-            with self._worded():
-                self._load()
+            self._halving(lambda: None)
             self._is_open = True
             self.classify(*self._sample(self.batch_size))
         except BaseException:
