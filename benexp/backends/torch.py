@@ -1,16 +1,14 @@
 """PyTorch, running the checkpoint as it is."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from benexp import cores
 from benexp.backends.base import Backend, Needs
+from benexp.backends.torch_cutting import cut_batches
 from benexp.errors import BenexpError
-
-if TYPE_CHECKING:
-    import torch
 
 
 class TorchBackend(Backend):
@@ -31,8 +29,6 @@ class TorchBackend(Backend):
     def __init__(self, *args: Any, compile: bool = False, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self.compile = compile
-        # Compiled kernels and CUDA graphs are made for one shape.
-        self._fixed = compile
 
     def _open(self) -> None:
         try:
@@ -54,7 +50,6 @@ class TorchBackend(Backend):
         if self.compile:
             model = torch.compile(model, mode="reduce-overhead" if self._kind == "cuda" else "default", dynamic=False)
         self._model = model
-        self._means = torch.tensor(self.spec.means, dtype=torch.float32, device=self.device)[:, None, None, None]
 
     @property
     def _kind(self) -> str:
@@ -69,38 +64,21 @@ class TorchBackend(Backend):
             return np.empty((0, len(self.spec.classes)), np.float32)
         # torch's convolutions on a GPU round to TF32 unless told otherwise, and would still be called fp32.
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            pixels = self._upload(chunk)
-            usable = None if valid.all() else self._upload(valid)
-            at = torch.from_numpy(np.ascontiguousarray(origins)).to(self.device)
-            answers = []
-            for group in torch.split(at, self.batch_size):
-                patches = self._cut(pixels, usable, group)
-                # A copy, since CUDA graphs answer in the same memory every time; read only when all is under way.
-                answers.append(self._model(patches)[: len(group)].clone())
+            batches = cut_batches(
+                self.spec,
+                chunk,
+                valid,
+                origins,
+                batch_size=self.batch_size,
+                device=self.device,
+                memory_format=torch.channels_last,
+                # Compiled kernels and CUDA graphs are made for one shape.
+                fill=self.compile,
+            )
+            # A copy, since CUDA graphs answer in the same memory every time; read only when all is under way.
+            answers = [self._model(patches)[:count].clone() for patches, count in batches]
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         return answer
-
-    def _upload(self, array: npt.NDArray[Any]) -> "torch.Tensor":
-        import torch
-
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self._kind == "cuda":
-            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
-
-    def _cut(self, pixels: "torch.Tensor", usable: "torch.Tensor | None", origins: "torch.Tensor") -> "torch.Tensor":
-        """Patches [n, bands, p, p] float32 in channels-last memory, filled up to a whole batch where that is fixed."""
-        import torch
-
-        if self._fixed and len(origins) < self.batch_size:
-            origins = torch.cat([origins, origins[-1:].expand(self.batch_size - len(origins), 2)])
-        along = torch.arange(self.spec.patch_size, device=pixels.device)
-        rows = (origins[:, 0, None] + along)[:, :, None]
-        cols = (origins[:, 1, None] + along)[:, None, :]
-        patches = pixels[:, rows, cols].to(torch.float32)
-        if usable is not None:
-            patches = torch.where(usable[rows, cols], patches, self._means)
-        return patches.transpose(0, 1).contiguous(memory_format=torch.channels_last)
 
     def _is_out_of_memory(self, error: Exception) -> bool:
         import torch
