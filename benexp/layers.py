@@ -4,7 +4,7 @@ A layer never sees nodata: `apply` puts it where the pixel is not valid, whateve
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -26,25 +26,32 @@ PROBS_SCALE = 10000
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One output raster: `function(probabilities [classes, h, w], class names)` gives [h, w] or [bands, h, w].
+class Format:
+    """What an output raster holds.
 
     `resampling` is what its overviews are made by. `band_names` has one name per band; none means a single band.
-    `scale` x stored value = value.
+    `scale` x stored value = value. `categories` are the names and colours (#rrggbb) of the values from 0.
     """
 
     name: str
-    function: LayerFunction
     dtype: str
     nodata: float
     description: str
     resampling: Resampling
     band_names: tuple[str, ...] = ()
     scale: float = 1.0
+    categories: tuple[tuple[str, str], ...] = ()
 
     @property
     def bands(self) -> int:
         return max(1, len(self.band_names))
+
+
+@dataclass(frozen=True)
+class Layer(Format):
+    """An output raster made by `function(probabilities [classes, h, w], class names)`: [h, w] or [bands, h, w]."""
+
+    function: LayerFunction = field(kw_only=True)
 
 
 def class_ids(probabilities: Probabilities, class_names: Sequence[str]) -> npt.NDArray[np.uint8]:
@@ -178,15 +185,15 @@ def _built_in(name: str, layers_cfg: Mapping[str, Any], class_names: Sequence[st
     most = f"{np.log2(len(class_names)):.2f}"
     match name:
         case "class":
-            return Layer(name, class_ids, "uint8", NODATA, "Most probable class", "mode")
+            return Layer(name, "uint8", NODATA, "Most probable class", "mode", function=class_ids)
         case "maxprob":
-            return Layer(name, maxprob, "float32", nan, "Probability of the most probable class", "average")
+            return Layer(name, "float32", nan, "Probability of the most probable class", "average", function=maxprob)
         case "entropy":
             text = f"Shannon entropy in bits of the class probabilities normalised to sum 1 (0 to {most})"
-            return Layer(name, entropy, "float32", nan, text, "average")
+            return Layer(name, "float32", nan, text, "average", function=entropy)
         case "gap":
             text = "Probability of the most probable class minus that of the next"
-            return Layer(name, gap, "float32", nan, text, "average")
+            return Layer(name, "float32", nan, text, "average", function=gap)
         case "probs":
             return _probs_layer(layers_cfg.get("probs_dtype", "float32"), tuple(class_names))
         case _:
@@ -198,16 +205,18 @@ def _built_in(name: str, layers_cfg: Mapping[str, Any], class_names: Sequence[st
             text = "Bit i (value 2^i) is set where the probability of class i is above its threshold: " + (
                 " ".join(f"{t:g}" for t in thresholds) if len(set(thresholds)) > 1 else f"{thresholds[0]:g}"
             )
-            return Layer(name, AboveThresholds(thresholds), "uint32", 2**32 - 1, text, "nearest")
+            return Layer(name, "uint32", 2**32 - 1, text, "nearest", function=AboveThresholds(thresholds))
 
 
 def _probs_layer(dtype: str, class_names: tuple[str, ...]) -> Layer:
     match dtype:
         case "float32":
-            return Layer("probs", probs, "float32", float("nan"), "Probability of each class", "average", class_names)
+            return Layer(
+                "probs", "float32", float("nan"), "Probability of each class", "average", class_names, function=probs
+            )
         case "uint16":
             text = f"Probability of each class x {PROBS_SCALE}"
-            return Layer("probs", scaled_probs, "uint16", 65535, text, "average", class_names, 1 / PROBS_SCALE)
+            return Layer("probs", "uint16", 65535, text, "average", class_names, 1 / PROBS_SCALE, function=scaled_probs)
         case _:
             raise BenexpError(f"layers.probs_dtype={dtype}: it takes float32 or uint16")
 
@@ -265,12 +274,12 @@ def _extra(name: str, settings: Any) -> Layer:
         raise BenexpError(f"{key}.function={path}: it is a {type(function).__name__}, not a function")
     return Layer(
         name,
-        function,
         dtype,
         _nodata(key, dtype, settings.get("nodata")),
         str(settings.get("description") or f"{name} by {path}"),
         "average" if dtype.startswith("float") else "nearest",
         tuple(map(str, bands)),
+        function=function,
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -94,6 +95,23 @@ def _one_ahead(
             future.cancel()
 
 
+@contextmanager
+def blockwise(
+    shape: tuple[int, int], work: Callable[[Window], Result], threads: int, what: str
+) -> Iterator[Iterator[tuple[Window, Result]]]:
+    """The blocks of a map of `shape`, row by row, each with what `work` makes of it in one of several threads."""
+    height, width = shape
+    blocks = [
+        Window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
+        for row in range(0, height, BLOCK)
+        for col in range(0, width, BLOCK)
+    ]
+    # Blocks run beside each other, so the matrix products inside them must not start threads of their own.
+    with ThreadPoolExecutor(threads, what) as pool, threadpool_limits(1, user_api="blas"):
+        results = _one_ahead(pool, work, blocks, ahead=2 * threads)
+        yield zip(tqdm(blocks, desc=what, unit="block", disable=None), results, strict=True)
+
+
 @dataclass
 class Rendered:
     """What is known of the class map once it is rendered."""
@@ -132,16 +150,9 @@ def render(
             probabilities.flags.writeable = False
             return [layers_module.apply(writer.layer, probabilities, class_names, valid) for writer in writers]
 
-    blocks = [
-        Window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
-        for row in range(0, height, BLOCK)
-        for col in range(0, width, BLOCK)
-    ]
-    # Blocks run beside each other, so the matrix products inside them must not start threads of their own.
-    with ThreadPoolExecutor(threads, "render") as pool, threadpool_limits(1, user_api="blas"):
-        results = _one_ahead(pool, work, blocks, ahead=2 * threads)
+    with blockwise((height, width), work, threads, "render") as results:
         strip = np.empty((BLOCK, width), np.uint8)
-        for block, values in zip(tqdm(blocks, desc="render", unit="block", disable=None), results, strict=True):
+        for block, values in results:
             with clocks.stage("write"):
                 for writer, array in zip(writers, values, strict=True):
                     writer.write(array, block)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -23,12 +23,14 @@ from rasterio.windows import Window as RasterioWindow
 from benexp.classes import named
 from benexp.errors import BenexpError
 from benexp.files import PARTIAL
-from benexp.layers import Layer
+from benexp.layers import Format
 from benexp.window import Window
 
 BLOCK = 512
 """Pixels along the side of an internal tile and of a rendered block: whole tiles are written fastest. Never the chunk
 size, so that the order of additions, and with it the last bit of every pixel, is the same for every chunk size."""
+
+Kind = TypeVar("Kind", bound=Format)
 
 # In bytes. Without it GDAL takes 5 % of the machine's memory.
 _CACHE = 256 * 2**20
@@ -37,7 +39,7 @@ _CACHE = 256 * 2**20
 _RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
 
 
-class RasterWriter:
+class RasterWriter(Generic[Kind]):
     """Writes one layer's blocks; `finish` makes a complete file of them, `publish` gives it its name.
 
     `path` ends in `.tif`. `shape` is (height, width), `tags` become tags of the dataset, all but dates: the same input
@@ -50,7 +52,7 @@ class RasterWriter:
     def __init__(
         self,
         path: Path,
-        layer: Layer,
+        layer: Kind,
         *,
         shape: tuple[int, int],
         crs: CRS,
@@ -99,8 +101,8 @@ class RasterWriter:
                 self._blocks.set_band_description(band, name)
             if layer.scale != 1:
                 self._blocks.scales = (layer.scale,) * layer.bands
-            if layer.name == "class":
-                colours = {i: (*c.rgb, 255) for i, c in enumerate(named(self._class_names))}
+            if categories := _categories(layer, self._class_names):
+                colours = {i: (*bytes.fromhex(colour[1:]), 255) for i, (_, colour) in enumerate(categories)}
                 self._blocks.write_colormap(1, colours)
         return self
 
@@ -245,7 +247,7 @@ class Statistics:
         }
 
 
-def _predictor(layer: Layer) -> int:
+def _predictor(layer: Format) -> int:
     return 3 if layer.dtype.startswith("float") else 2
 
 
@@ -261,12 +263,12 @@ def _overview_count(shape: tuple[int, int]) -> int:
     return count
 
 
-def _sidecars(path: Path, layer: Layer, class_names: Sequence[str]) -> dict[Path, bytes]:
+def _sidecars(path: Path, layer: Format, class_names: Sequence[str]) -> dict[Path, bytes]:
     """The files beside a raster, by their final names: what GeoTIFF itself has no room for."""
     style = path.with_suffix(".qml")
+    if categories := _categories(layer, class_names):
+        return {path.with_name(path.name + ".aux.xml"): _category_names(categories), style: _palette(categories)}
     match layer.name:
-        case "class":
-            return {path.with_name(path.name + ".aux.xml"): _category_names(class_names), style: _palette(class_names)}
         case "maxprob" | "gap":
             return {style: _ramp(1, _RAMP)}
         case "entropy":
@@ -275,24 +277,29 @@ def _sidecars(path: Path, layer: Layer, class_names: Sequence[str]) -> dict[Path
             return {}
 
 
-def _category_names(class_names: Sequence[str]) -> bytes:
+def _categories(layer: Format, class_names: Sequence[str]) -> Sequence[tuple[str, str]]:
+    """Names and colours of the values from 0; none where values are amounts."""
+    return [(c.name, c.colour) for c in named(class_names)] if layer.name == "class" else layer.categories
+
+
+def _category_names(categories: Sequence[tuple[str, str]]) -> bytes:
     """GDAL's auxiliary file (PAM)."""
     root = ET.Element("PAMDataset")
-    categories = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
-    for name in class_names:
-        ET.SubElement(categories, "Category").text = name
+    names = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
+    for name, _ in categories:
+        ET.SubElement(names, "Category").text = name
     return _xml(root)
 
 
-def _palette(class_names: Sequence[str]) -> bytes:
-    """A QGIS style: classes with their names and colours."""
+def _palette(categories: Sequence[tuple[str, str]]) -> bytes:
+    """A QGIS style: categories with their names and colours."""
     root = ET.Element("qgis", styleCategories="Symbology")
     renderer = ET.SubElement(
         ET.SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", alphaBand="-1", opacity="1"
     )
     palette = ET.SubElement(renderer, "colorPalette")
-    for i, c in enumerate(named(class_names)):
-        ET.SubElement(palette, "paletteEntry", value=str(i), color=c.colour, label=c.name, alpha="255")
+    for i, (name, colour) in enumerate(categories):
+        ET.SubElement(palette, "paletteEntry", value=str(i), color=colour, label=name, alpha="255")
     return _xml(root)
 
 

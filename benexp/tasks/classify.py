@@ -4,12 +4,10 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benexp import cores, layers, pipeline
 from benexp.classes import NAMES
@@ -22,11 +20,12 @@ from benexp.measure.clocks import StageClocks
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
-from benexp.products import find_products, open_product, open_tile
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
 from benexp.rasters import RasterWriter
 from benexp.tasks import results
+from benexp.tasks.inputs import open_input, output_folder, products, results_folder
+from benexp.tasks.plan import plan
 from benexp.tasks.prepare import LazyBackend, backend_class
 from benexp.version import __version__
 
@@ -45,103 +44,25 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     made_layers = layers.build(dataclasses.asdict(config.layers), NAMES)
     if "class" not in config.layers.names:
         raise BenexpError(f"layers.names={config.layers.names}: must have class in it, which the reports are made from")
-    products = _products(config)
+    found = products(config)
     if config.dry_run:
-        return [_plan(product, config, made_layers, say) for product in products]
+        return [plan(product, config, made_layers, say) for product in found]
     spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
     records: list[dict[str, Any]] = []
     failures: list[str] = []
     with LazyBackend(config.backend, spec) as backend:
-        for product in products:
+        for product in found:
             job = _Job(product, config, overrides, spec, made_layers, backend, say)
             try:
                 records.append(job.run(taken={record["tile"] for record in records}))
             except BenexpError as error:
-                if len(products) == 1:
+                if len(found) == 1:
                     raise
                 failures.append(product.name)
                 log.error("%s: %s", product.name, error)
     if failures:
-        raise BenexpError(f"{len(failures)} of {len(products)} products failed: {', '.join(failures)}")
+        raise BenexpError(f"{len(failures)} of {len(found)} products failed: {', '.join(failures)}")
     return records
-
-
-def _products(config: Config) -> list[Path]:
-    asked = {"tile_folder": config.tile_folder, "input_dir": config.input_dir, "demo.size": config.demo.size}
-    named = [key for key, value in asked.items() if value]
-    if len(named) != 1:
-        raise BenexpError(
-            f"{' and '.join(named)} exclude each other: name one"
-            if named
-            else "tile_folder= is missing: name a product, a folder of products with input_dir=, or say experiment=demo"
-        )
-    if config.demo.size:
-        from benexp.demo.product import write_product
-
-        with _output_folder(Path(config.output_folder)):
-            return [write_product(Path(config.output_folder) / "products", config.demo.size, config.demo.seed)[0]]
-    if config.input_dir:
-        return find_products(Path(config.input_dir).expanduser())
-    assert config.tile_folder
-    path = Path(config.tile_folder)
-    path = path if path.exists() else path.expanduser()
-    open_product(path)  # a wrong path is told before weights are fetched for it
-    return [path]
-
-
-@contextlib.contextmanager
-def _output_folder(folder: Path) -> Iterator[None]:
-    """Make the folder; turn the system's refusal to write in it into one line, and leave no empty one behind."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # not empty: there are results, of this run or an earlier one
-                folder.rmdir()
-    except OSError as error:
-        raise BenexpError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
-
-
-def _open(product: Path, config: Config, bands: Sequence[str]) -> Tile:
-    region = config.region
-    tile = open_tile(
-        open_product(product),
-        bands,
-        offset=config.offset,
-        region=dataclasses.asdict(region) if region.pixels or region.bbox else None,
-        scl_mask=tuple(config.mask.scl),
-    )
-    for warning in tile.warnings:
-        log.warning("%s: %s", tile.name, warning)
-    return tile
-
-
-def _plan(product: Path, config: Config, made_layers: Sequence[Layer], say: Callable[[str], object]) -> dict[str, Any]:
-    """Say what a run would take. Needs neither the model's weights nor a place to write to."""
-    bands = config.model.bands
-    if config.model.weights == "onnx":
-        bands = list(resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size).bands)
-    with _open(product, config, bands) as tile:
-        patches = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride)
-        chunks = patches.chunks(config.chunking.chunk_size)
-        chunk = max(c.window.height * c.window.width for c in chunks) * len(bands) * 2
-        height, width = tile.shape
-        pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in made_layers)
-        plan = {
-            "tile": tile.name,
-            "pixels": f"{width} x {height}",
-            "patches": patches.shape[0] * patches.shape[1],
-            "chunks": len(chunks),
-            # Three chunks (being read, waiting, being classified), the decoded blocks, the mask, and the libraries.
-            "memory_gb": round((3 * chunk + tile.cache_bytes + height * width) / 1e9 + 0.8, 2),
-            "disk_gb": round(height * width * pixel_bytes / 1e9, 2),
-        }
-    say(
-        f"{plan['tile']}: {plan['pixels']} pixels; {plan['patches']} patches; chunks: {plan['chunks']}; "
-        f"about {plan['memory_gb']} GB of memory and the model's; at most {plan['disk_gb']} GB on disk"
-    )
-    return plan
 
 
 @dataclasses.dataclass
@@ -161,17 +82,15 @@ class _Job:
         started = time.perf_counter()
         clocks = StageClocks()
         with clocks.stage("open"):
-            tile = _open(self.product, self.config, self.spec.bands)
+            tile = open_input(self.product, self.config, self.spec.bands)
         with tile, ThreadPoolExecutor(1, "integrity") as pool:
             if tile.name in taken:
                 raise BenexpError(
                     f"{self.product}: its results would overwrite those of another {tile.name}: rename it"
                 )
             patches = PatchGrid(tile.shape, self.spec.patch_size, self.config.chunking.stride)
-            folder = Path(self.config.output_folder) / tile.name
-            if folder.resolve().is_relative_to(self.product.resolve()):
-                raise BenexpError(f"output_folder={self.config.output_folder}: results would lie inside {self.product}")
-            with _output_folder(folder), staging(folder) as unfinished:
+            folder = results_folder(self.config, self.product, tile)
+            with output_folder(folder), staging(folder) as unfinished:
                 # Verified while the model runs: nothing is saved before the files are known to be sound.
                 sound = pool.submit(check_integrity, tile.product, self.config.integrity, self.spec.bands)
                 grid, about = self._grid(tile, patches, folder, sound, clocks)
@@ -234,17 +153,9 @@ class _Job:
         self, tile: Tile, grid: ProbabilityGrid, folder: Path, about: dict[str, Any], clocks: StageClocks
     ) -> tuple[Rendered, list[Path]]:
         """Write all rasters; what was written, sidecars before the GeoTIFF that they belong to."""
-        tags = {
-            "BENEXP_VERSION": __version__,
-            "MODEL": self.spec.name,
-            "REVISION": self.spec.revision or self.spec.weights_hash[:16],
-            "WEIGHTS": self.spec.source
-            if self.spec.trained
-            else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
+        tags = results.tags(self.config, self.spec) | {
             "BACKEND": str(about["backend"]["backend"]),
             "PRECISION": str(about["backend"]["precision"]),
-            "STRIDE": str(self.config.chunking.stride),
-            "BLEND": self.config.chunking.blend,
         }
         with contextlib.ExitStack() as stack:
             writers = [

@@ -19,9 +19,45 @@ from benexp.products.tile import Tile
 from benexp.report.preview import write_preview
 from benexp.report.tables import write_areas, write_classmap
 from benexp.report.viewer import write_viewer
+from benexp.version import __version__
 
 RECORD = "run.json"
 """Written last: where it is, the tile is complete."""
+
+
+def tags(config: Config, spec: ModelSpec) -> dict[str, str]:
+    """What every raster says of the model and the settings it was made with."""
+    return {
+        "BENEXP_VERSION": __version__,
+        "MODEL": spec.name,
+        "REVISION": spec.revision or spec.weights_hash[:16],
+        "WEIGHTS": spec.source if spec.trained else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
+        "STRIDE": str(config.chunking.stride),
+        "BLEND": config.chunking.blend,
+    }
+
+
+def describe_work(
+    config: Config, overrides: Sequence[str], spec: ModelSpec, tile: Tile, grid: ProbabilityGrid
+) -> dict[str, Any]:
+    """What was asked, of which tile, with which model, and where it ran."""
+    return {
+        "tile": tile.name,
+        "product": str(tile.product.path),
+        "shape": list(tile.shape),
+        "crs": str(tile.crs),
+        "transform": list(tile.transform)[:6],
+        "command": shlex.join(["benexp", *overrides]),
+        "config": dataclasses.asdict(config),
+        "config_hash": config_hash(config),
+        "model": {key: value for key, value in dataclasses.asdict(spec).items() if key != "path"},
+        "offsets": tile.offsets,
+        "patches": {"all": grid.classified.size, "classified": int(grid.classified.sum())},
+        "valid_pixels": int(grid.valid.sum()),
+        "warnings": list(tile.warnings),
+        "peak_memory_bytes": peak_memory(),
+        "environment": environment(),
+    }
 
 
 def describe_run(
@@ -35,25 +71,11 @@ def describe_run(
 ) -> dict[str, Any]:
     """The run's record but for its times and files: what was asked, what ran, what came out of it."""
     return {
-        "tile": tile.name,
-        "product": str(tile.product.path),
-        "shape": list(tile.shape),
-        "crs": str(tile.crs),
-        "transform": list(tile.transform)[:6],
-        "command": shlex.join(["benexp", *overrides]),
-        "config": dataclasses.asdict(config),
-        "config_hash": config_hash(config),
+        **describe_work(config, overrides, spec, tile, grid),
         "grid_key": about["grid_key"],
         "grid_reused": about["reused"],
         "map_hash": rendered.map_hash,
-        "model": {key: value for key, value in dataclasses.asdict(spec).items() if key != "path"},
         "backend": about["backend"],
-        "offsets": tile.offsets,
-        "patches": {"all": grid.classified.size, "classified": int(grid.classified.sum())},
-        "valid_pixels": int(grid.valid.sum()),
-        "warnings": list(tile.warnings),
-        "peak_memory_bytes": peak_memory(),
-        "environment": environment(),
     }
 
 
@@ -79,18 +101,18 @@ def write_reports(
     return [areas, classmap, preview, viewer]
 
 
-def publish(files: Sequence[Path], folder: Path, record: dict[str, Any]) -> None:
-    """Move finished files to `folder` and write the record last."""
-    run = folder / RECORD
-    before = set(json.loads(run.read_text(encoding="utf-8"))["files"]) if run.exists() else set()
+def publish(files: Sequence[Path], folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
+    """Move finished files to `folder` and write the record last, as `name`."""
+    path = folder / name
+    before = set(json.loads(path.read_text(encoding="utf-8"))["files"]) if path.exists() else set()
     # From here on results of an earlier run are replaced: its record no longer holds.
-    run.unlink(missing_ok=True)
-    for name in before - set(record["files"]):
+    path.unlink(missing_ok=True)
+    for old in before - set(record["files"]):
         # Of an earlier run with other layers; beside the new ones it would be taken for one of them.
-        (folder / name).unlink(missing_ok=True)
-    for path in files:
-        path.replace(folder / path.name)
-    with replacing(run) as temporary:
+        (folder / old).unlink(missing_ok=True)
+    for file in files:
+        file.replace(folder / file.name)
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 
 
