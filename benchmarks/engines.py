@@ -1,64 +1,163 @@
-"""Patches per second of the CPU backends, and how far their answers are from torch's.
+"""Patches per second of engines and precisions, against torch as it is usually written, and how far answers differ.
 
-    python benchmarks/engines.py --model resnet50-s2-v0.2.0 --batch-sizes 8 32 64 --repeats 5
+    python benchmarks/engines.py --model resnet50-s2-v0.2.0 --backends torch onnxruntime-cpu openvino openvino:int8
+    python benchmarks/engines.py --backends torch:fp16:cuda onnxruntime-cuda:fp16:cuda --batch-sizes 32 128 512 \
+        --bare cuda --peak-tflops 989
 
-Lively random weights (see benexp/models/untrained.py). Backends and batch sizes take turns; medians are printed.
+A backend is `name[:precision[:device]]`. Backends and batch sizes take turns in one process; medians are printed.
+Without --weights the model has lively random weights (benexp/models/untrained.py); with it, those of a folder in the
+published format, e.g. what `python -m benexp.demo.train OUT --architecture resnet50` writes.
+
+Each backend is given a whole chunk of uint16 in memory, as the pipeline gives it: cutting, uploading and downloading
+are inside. `usual` is eager torch at fp32, batches of 32, gradients on, of patches that are float32 already. `--bare
+DEVICE` adds the bare network at fp16 and bf16 on patches that lie on the device already: the ceiling of a GPU.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
 
+from benexp import cores
+from benexp.models.classifier import load_classifier
 from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.tasks.prepare import make_backend
 from benexp.usage import conf_folder
+from exporters.calibration import Calibration
+
+USUAL_BATCH = 32
+
+
+def configured(args: argparse.Namespace, backend: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
+    """The model's configuration and the backend's."""
+    name, _, rest = backend.partition(":")
+    precision, _, device = rest.partition(":")
+    overrides = [f"model={args.model}", f"backend='{name}'", f"++backend.batch_size={batch_size}"]
+    overrides += [f"model.weights=folder model.path='{args.weights}'"] if args.weights else ["model.weights=random"]
+    overrides = [part for override in overrides for part in override.split(" ")]
+    overrides += [f"++backend.precision={precision}"] if precision else []
+    overrides += [f"++backend.device={device}"] if device else []
+    overrides += [f"++{setting}" for setting in args.settings]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", overrides)
+    return OmegaConf.to_container(config.model), OmegaConf.to_container(config.backend)  # type: ignore[return-value]
+
+
+def usual(spec: ModelSpec, patches: np.ndarray) -> Callable[[], np.ndarray]:
+    model = load_classifier(spec)
+
+    def run() -> np.ndarray:
+        batches = torch.from_numpy(patches).split(USUAL_BATCH)
+        return np.concatenate([model(batch).detach().numpy() for batch in batches])
+
+    return run
+
+
+def bare(spec: ModelSpec, precision: str, device: str, patches: np.ndarray, batch_size: int) -> Callable[[], None]:
+    """The network without normalisation or sigmoid, on batches that are where it is already."""
+    classifier: Any = load_classifier(spec, precision)
+    network = classifier.to(device=device, memory_format=torch.channels_last).network
+    dtype = next(network.parameters()).dtype
+    resident = torch.from_numpy(patches[:batch_size]).to(device, dtype, memory_format=torch.channels_last)
+    resident = (resident - resident.mean()) / resident.std()
+
+    def run() -> None:
+        with torch.inference_mode():
+            for _ in range(-(-len(patches) // batch_size)):
+                network(resident)
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+
+    return run
+
+
+def tera_operations(spec: ModelSpec) -> float:
+    """Of one patch: two for each multiplication with its addition."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        load_classifier(spec)(torch.zeros(1, len(spec.bands), spec.patch_size, spec.patch_size))
+    return counter.get_total_flops() / 1e12
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet50-s2-v0.2.0")
-    parser.add_argument("--backends", nargs="+", default=["torch", "onnxruntime-cpu"])
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 64])
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--backends", nargs="+", default=["torch", "onnxruntime-cpu", "openvino"])
+    parser.add_argument("--settings", nargs="*", default=[], help="further keys, e.g. backend.mode=latency")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32])
     parser.add_argument("--patches", type=int, default=192)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--bare", metavar="DEVICE")
+    parser.add_argument("--peak-tflops", type=float, help="of the device's matrix units, for the share of it")
     args = parser.parse_args()
 
-    runs = []
-    for name in args.backends:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = compose("config", [f"model={args.model}", "model.weights=random", f"backend={name}"])
-        spec = resolve(OmegaConf.to_container(config.model))
-        for batch_size in args.batch_sizes:
-            settings = OmegaConf.to_container(config.backend) | {"batch_size": batch_size}
-            backend = make_backend(settings, spec)
-            backend.open()
-            runs.append((name, batch_size, backend))
-
+    spec = resolve(configured(args, "torch", 32)[0])
+    patches = np.clip(varied_patches(spec.bands, args.patches, spec.patch_size, seed=2), 1, 65535).astype(np.uint16)
     # One chunk that holds the patches side by side.
-    patches = varied_patches(spec.bands, args.patches, spec.patch_size, seed=2)
-    chunk = np.concatenate(list(np.clip(patches, 1, 65535).astype(np.uint16)), axis=-1)
+    chunk = np.concatenate(list(patches), axis=-1)
     origins = np.stack([np.zeros(args.patches, int), np.arange(args.patches) * spec.patch_size], axis=1)
     valid = np.ones(chunk.shape[1:], bool)
-    speeds = {(name, batch_size): [] for name, batch_size, _ in runs}
+    calibration = Calibration("benchmark", "made-up patches", lambda: varied_patches(spec.bands, 256, seed=3))
+
+    def through(backend: Any) -> Callable[[], np.ndarray]:
+        return lambda: backend.classify(chunk, valid, origins)
+
+    runs: dict[tuple[str, int], Callable[[], Any]] = {}
+    said: dict[tuple[str, int], dict[str, Any]] = {}
+    if not args.bare:
+        torch.set_num_threads(cores.available())
+        runs["usual", USUAL_BATCH] = usual(spec, patches.astype(np.float32))
+    for name in args.backends:
+        for batch_size in args.batch_sizes:
+            backend = make_backend(configured(args, name, batch_size)[1], spec, calibration=calibration)
+            backend.open()
+            runs[name, batch_size] = through(backend)
+            said[name, batch_size] = backend.describe()
+    for precision in ("fp16", "bf16") if args.bare else ():
+        for batch_size in args.batch_sizes:
+            floats = patches.astype(np.float32)
+            runs[f"bare {precision}", batch_size] = bare(spec, precision, args.bare, floats, batch_size)
+
+    speeds: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     answers = {}
-    for _ in range(args.repeats):
-        for name, batch_size, backend in runs:
+    for repeat in range(args.repeats + 1):
+        for key, run in runs.items():
             started = time.perf_counter()
-            answers[name, batch_size] = backend.classify(chunk, valid, origins)
-            speeds[name, batch_size].append(args.patches / (time.perf_counter() - started))
-    reference = answers[runs[0][:2]]
-    print(f"{args.model}, fp32, {args.patches} patches, {args.repeats} interleaved repeats, medians\n")
-    print("| backend | batch | patches/s | min to max | largest difference |\n|---|---|---|---|---|")
+            answers[key] = run()
+            if repeat:  # the first warms up
+                speeds[key].append(args.patches / (time.perf_counter() - started))
+
+    reference = usual(spec, patches.astype(np.float32))()
+    first = speeds[next(iter(runs))]
+    operations = tera_operations(spec)
+    for engine in sorted({f"{about['engine']} on {about['provider']}" for about in said.values()}):
+        print(engine)
+    weights = args.weights.name if args.weights else "random weights"
+    print(f"{args.model}, {weights}, {args.patches} patches, {args.repeats} interleaved repeats, medians\n")
+    print("| backend | batch | patches/s | min to max | ratio | TFLOP/s | largest difference | other class |")
+    print("|---|---|---|---|---|---|---|---|")
     for (name, batch_size), values in speeds.items():
-        difference = np.abs(answers[name, batch_size] - reference).max()
+        ratio = statistics.median(a / b for a, b in zip(values, first, strict=True))
+        speed = statistics.median(values)
+        share = f" ({speed * operations / args.peak_tflops:.0%} of peak)" if args.peak_tflops else ""
+        answer = answers[name, batch_size]
+        difference = flips = ""
+        if answer is not None:
+            difference = f"{np.abs(answer - reference).max():.1e}"
+            flips = f"{(answer.argmax(1) != reference.argmax(1)).sum()} of {args.patches}"
         print(
-            f"| {name} | {batch_size} | {statistics.median(values):.1f} | {min(values):.1f} to {max(values):.1f} "
-            f"| {difference:.1e} |"
+            f"| {name} | {batch_size} | {speed:.1f} | {min(values):.1f} to {max(values):.1f} | {ratio:.2f} "
+            f"| {speed * operations:.2f}{share} | {difference} | {flips} |"
         )
 
 
