@@ -34,8 +34,8 @@ def quote(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if key.startswith(OPEN_KEYS):
         return f"++{argument}"
-    if key == "backend":
-        return re.sub(r"(?<=[=,])null(?=,|$)", "'null'", argument)
+    if key in ("backend", "backends"):
+        return re.sub(r"(?<=[=,\[])null(?=[],]|$)", "'null'", argument)
     if not equals or key.lstrip("+") not in PATH_KEYS or value in ("null", ""):
         return argument
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and not Path(value).exists():

@@ -22,6 +22,9 @@ from benexp.measure.clocks import StageClocks
 from benexp.rasters import BLOCK
 from benexp.window import Window
 
+THUMBNAIL = 1024
+"""Pixels along the longer side of a reduced map at most."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -112,6 +115,11 @@ def blockwise(
         yield zip(tqdm(blocks, desc=what, unit="block", disable=None), results, strict=True)
 
 
+def thumbnail_step(shape: tuple[int, int], size: int) -> int:
+    """Every how many pixels of a tile of `shape` a reduced map has one, so that it is no longer than `size`."""
+    return -(-max(shape) // size)
+
+
 @dataclass
 class Rendered:
     """What is known of the class map once it is rendered."""
@@ -132,13 +140,13 @@ def render(
     blend_shape: str,
     clocks: StageClocks,
     threads: int,
-    thumbnail_size: int = 1024,
+    thumbnail_size: int = THUMBNAIL,
 ) -> Rendered:
     """Make pixels of the grid, block by block, and hand them to the writers, of which one must be the class layer's."""
     height, width = grid.patches.tile_shape
     window = window_weights(grid.patches.patch_size, blend_shape)
     pixels = np.zeros(len(class_names) + 1, np.int64)
-    step = -(-max(height, width) // thumbnail_size)
+    step = thumbnail_step((height, width), thumbnail_size)
     thumbnail = np.empty((-(-height // step), -(-width // step)), np.uint8)
     hashed = hashlib.sha256(f"{height}x{width}".encode())
     class_index = next(i for i, writer in enumerate(writers) if writer.layer.name == "class")

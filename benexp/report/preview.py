@@ -1,16 +1,16 @@
 """preview.png: the tile as it looks beside the classes found in it."""
 
 import textwrap
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from benexp.classes import LandCover
 from benexp.files import replacing
+from benexp.report.drawing import FRAME, INK, PAPER, QUIET, coloured, fitted, font, rgba
 from benexp.report.tables import areas
 
 WIDTH = 1600
@@ -19,11 +19,6 @@ _GAP = 24
 _PANEL = (WIDTH - 2 * _MARGIN - _GAP) // 2
 _SWATCH = 22
 _ROW = 36
-
-_PAPER = (255, 255, 255, 255)
-_INK = (28, 32, 36, 255)
-_QUIET = (96, 104, 112, 255)
-_FRAME = (168, 174, 180, 255)
 
 
 def write_preview(
@@ -41,8 +36,8 @@ def write_preview(
     `classes` are nodata, which is transparent in both panels. `counts` are pixels per class of the whole map, where
     `class_ids` is a reduced one.
     """
-    picture = _rgba(np.moveaxis(rgb, 0, -1), rgb_valid)
-    coloured = _coloured(class_ids, classes)
+    picture = rgba(np.moveaxis(rgb, 0, -1), rgb_valid)
+    classified = coloured(class_ids, classes)
     height, width = class_ids.shape
     # Tall tiles: no higher than wide, so that the page still fits a screen.
     scale = _PANEL / max(height, width)
@@ -51,7 +46,7 @@ def write_preview(
     shrink = Image.Resampling.BICUBIC if picture.width > size[0] else Image.Resampling.NEAREST
     panels = [
         ("Sentinel-2, true colour", picture.resize(size, shrink)),
-        ("Land cover", coloured.resize(size, Image.Resampling.NEAREST)),
+        ("Land cover", classified.resize(size, Image.Resampling.NEAREST)),
     ]
 
     if counts is None:
@@ -60,42 +55,31 @@ def write_preview(
     legend = sorted((area for area in areas(counts, 1, classes) if area.share), key=lambda area: -area.share)
     rows = max(1, -(-len(legend) // 2))
     top = 150
-    page = Image.new("RGBA", (WIDTH, top + size[1] + 2 * _MARGIN + rows * _ROW), _PAPER)
+    page = Image.new("RGBA", (WIDTH, top + size[1] + 2 * _MARGIN + rows * _ROW), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, 36), _fitted(title, 40, WIDTH - 2 * _MARGIN), _INK, _font(40))
+    draw.text((_MARGIN, 36), fitted(title, 40, WIDTH - 2 * _MARGIN), INK, font(40))
     for i, (caption, panel) in enumerate(panels):
         left = _MARGIN + i * (_PANEL + _GAP) + (_PANEL - size[0]) // 2
-        draw.text((left, 106), caption, _QUIET, _font(24))
+        draw.text((left, 106), caption, QUIET, font(24))
         # Pasted without a mask: the panel's transparency replaces the paper.
         page.paste(panel, (left, top))
-        draw.rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=_FRAME)
+        draw.rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=FRAME)
     for i, (land_cover, _, share) in enumerate(legend):
         left = _MARGIN + i // rows * (_PANEL + _GAP)
         y = top + size[1] + _MARGIN + i % rows * _ROW
         middle = y + _SWATCH // 2
-        draw.rectangle((left, y, left + _SWATCH, y + _SWATCH), (*land_cover.rgb, 255), _FRAME)
-        draw.text((left + _SWATCH + 82, middle), _percent(share), _INK, _font(22), "rm")
+        draw.rectangle((left, y, left + _SWATCH, y + _SWATCH), (*land_cover.rgb, 255), FRAME)
+        draw.text((left + _SWATCH + 82, middle), _percent(share), INK, font(22), "rm")
         left += _SWATCH + 98
-        if _font(22).getlength(land_cover.name) <= _PANEL - _SWATCH - 98:
-            draw.text((left, middle), land_cover.name, _INK, _font(22), "lm")
+        if font(22).getlength(land_cover.name) <= _PANEL - _SWATCH - 98:
+            draw.text((left, middle), land_cover.name, INK, font(22), "lm")
         else:
             for line, offset in zip(_halves(land_cover.name), (-9, 9), strict=True):
-                draw.text((left, middle + offset), line, _INK, _font(17), "lm")
+                draw.text((left, middle + offset), line, INK, font(17), "lm")
     if not legend:
-        draw.text((_MARGIN, top + size[1] + _MARGIN), "Nothing was classified", _QUIET, _font(22))
+        draw.text((_MARGIN, top + size[1] + _MARGIN), "Nothing was classified", QUIET, font(22))
     with replacing(path) as temporary:
         page.save(temporary, optimize=True)
-
-
-def _rgba(colours: npt.NDArray[np.uint8], opaque: npt.NDArray[np.bool_]) -> Image.Image:
-    alpha = np.where(opaque, np.uint8(255), np.uint8(0))
-    return Image.fromarray(np.dstack([colours, alpha]), "RGBA")
-
-
-def _coloured(class_ids: npt.NDArray[np.uint8], classes: Sequence[LandCover]) -> Image.Image:
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(classes)] = [c.rgb for c in classes]
-    return _rgba(table[class_ids], class_ids < len(classes))
 
 
 def _percent(share: float) -> str:
@@ -106,22 +90,3 @@ def _halves(text: str) -> tuple[str, str]:
     """A long text on two lines."""
     first, *rest = textwrap.wrap(text, round(len(text) * 0.6))
     return first, " ".join(rest)
-
-
-def _fitted(text: str, size: int, room: int) -> str:
-    """The text in letters the font has, cut with an ellipsis where it is longer than `room` pixels."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    text = "".join(c for c in decomposed if not unicodedata.combining(c)).encode("ascii", "replace").decode()
-    font = _font(size)
-    if font.getlength(text) <= room:
-        return text
-    while font.getlength(text + "…") > room:
-        text = text[:-1]
-    return text + "…"
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, so that the picture is the same on every machine; it has ASCII letters only."""
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font

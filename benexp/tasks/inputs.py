@@ -38,8 +38,8 @@ def products(config: Config) -> list[Path]:
     return [path]
 
 
-def open_input(product: Path, config: Config, bands: Sequence[str]) -> Tile:
-    """The product as the tile that the configuration asks for; what the user should know of it is logged."""
+def open_input(product: Path, config: Config, bands: Sequence[str], *, warn: bool = True) -> Tile:
+    """The product as the tile that the configuration asks for; with `warn` its warnings are logged."""
     region = config.region
     tile = open_tile(
         open_product(product),
@@ -48,7 +48,7 @@ def open_input(product: Path, config: Config, bands: Sequence[str]) -> Tile:
         region=dataclasses.asdict(region) if region.pixels or region.bbox else None,
         scl_mask=tuple(config.mask.scl),
     )
-    for warning in tile.warnings:
+    for warning in tile.warnings if warn else ():
         log.warning("%s: %s", tile.name, warning)
     return tile
 
