@@ -1,6 +1,9 @@
-"""ONNX Runtime on the CPU, running the exported model."""
+"""ONNX Runtime, running the exported model: what its backends share, and the one for the CPU."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,40 +11,165 @@ import numpy.typing as npt
 
 from benexp import cores
 from benexp.backends.base import Backend, Needs
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
+
+RUNTIMES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "onnxruntime-directml",
+    "onnxruntime-training",
+    "onnxruntime-qnn",
+    "onnxruntime-rocm",
+    "onnxruntime-migraphx",
+    "onnxruntime-cann",
+    "onnxruntime-vitisai",
+    "ort-nightly",
+    "ort-nightly-gpu",
+)
+"""The distributions that install a module called onnxruntime."""
+
+HEAVY = frozenset(
+    (
+        *("Conv", "ConvTranspose", "ConvInteger", "FusedConv", "NhwcConv", "QLinearConv"),
+        *("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul"),
+        *("Attention", "MultiHeadAttention", "Einsum"),
+    )
+)
+"""Operators whose place decides the speed; the shape bookkeeping that every provider leaves to the CPU does not."""
+
+_UNREADABLE = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
+_OUT_OF_MEMORY = (
+    "failed to allocate memory",
+    "out of memory",
+    "outofmemory",
+    "_alloc_failed",
+    "is smaller than requested bytes",
+)
+
+
+def installed_runtimes() -> list[str]:
+    """The installed distributions of ONNX Runtime: one, or none, or trouble."""
+    return [name for name in RUNTIMES if _is_installed(name)]
+
+
+def check_one_runtime() -> None:
+    """Raise BenexpError where two distributions of ONNX Runtime have overwritten each other's files."""
+    found = installed_runtimes()
+    if len(found) > 1:
+        extra = "gpu" if any("gpu" in name for name in found) else "cpu"
+        raise BenexpError(
+            f"{' and '.join(found)} are installed together, but are one module and break each other: "
+            f"pip uninstall -y {' '.join(found)} && pip install 'benexp[{extra}]'"
+        )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 class OnnxRuntimeBackend(Backend):
-    """ONNX Runtime's CPU provider at fp32."""
+    """ONNX Runtime's CPU provider, at fp32 or with a file that was quantised to int8."""
 
     needs: ClassVar[Needs] = "onnx"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     # A patch's scores on this provider are the same to the bit whatever the batch it comes in.
     pads: ClassVar[bool] = False
 
-    _PROVIDER: ClassVar[str] = "CPUExecutionProvider"
-    _session: Any
+    _EXTRA: ClassVar[str] = "cpu"
+    _PROVIDERS: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
+    """The provider that is asked for, and those that take what it leaves over."""
+
+    _session: Any = None
+    _provider = ""
+    """The one that runs the model."""
+    _fixed: int | None = None
+    """The batch size that the file was exported for, where it takes no other."""
 
     def _open(self) -> None:
         if self.artefact is None:
-            raise RuntimeError("OnnxRuntimeBackend was given no .onnx file")
+            raise RuntimeError(f"{type(self).__name__} was given no .onnx file")
+        check_one_runtime()
         try:
-            import onnxruntime
+            import onnxruntime  # noqa: F401
         except ImportError as error:
-            raise BenexpError(f"backend=onnxruntime-cpu needs {error.name}: pip install 'benexp[cpu]'") from error
+            raise BenexpError(
+                f"{type(self).__name__} needs {error.name}: pip install 'benexp[{self._EXTRA}]'"
+            ) from error
+        self._session, self._provider = self._start(self.artefact, self._PROVIDERS)
+        self._check_input(self._session)
+
+    def _start(self, model: Any, providers: Sequence[str], decisive: frozenset[str] = HEAVY) -> tuple[Any, str]:
+        """A session of `model` (a path or bytes) on the first of `providers`, and the provider that it really runs on.
+
+        That is another one only where `allow_fallback`: where the one asked for is missing, or does not take all
+        operators of the `decisive` types.
+        """
+        import onnxruntime
+
+        asked = providers[0]
+        problem: str | None = None
+        failure: Exception | None = None
+        able = [provider for provider in providers if provider in onnxruntime.get_available_providers()]
+        if asked not in able:
+            others = " ".join(name for name in installed_runtimes() if name != "onnxruntime-gpu")
+            remove = f"pip uninstall -y {others} && " if others else ""
+            install = f"{remove}pip install 'benexp[{self._EXTRA}]'"
+            problem = f"onnxruntime {onnxruntime.__version__} has no {asked}: {install}"
+        else:
+            for provider in list(able):
+                if missing := self._missing(provider):
+                    able.remove(provider)
+                    problem = problem or missing
+        while True:
+            try:
+                session = self._session_of(model, able)
+                break
+            # ONNX Runtime's exceptions share no base class of their own.
+            except Exception as error:
+                if self._is_out_of_memory(error):
+                    raise
+                if type(error).__name__ in _UNREADABLE:
+                    reason = str(error).splitlines()[0]
+                    raise BenexpError(f"{model} cannot be loaded, delete it: {reason}") from error
+                # Perhaps it is the provider that fails, and not the model: the next one tells.
+                failure = failure or error
+                if len(able) == 1:
+                    raise failure from None
+                del able[0]
+        active, misplaced = _where(session, asked, decisive)
+        if active != asked:
+            remedy = one_line(failure) if failure else "it took none of the model: choose another precision or backend"
+            self._fell_back(asked, active, problem or remedy)
+        elif misplaced:
+            self._fell_back(asked, misplaced, "it does not take those: choose another precision or backend")
+        return session, active
+
+    def _session_of(self, model: Any, providers: Sequence[str]) -> Any:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads or cores.available()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(self.artefact, options, providers=[self._PROVIDER])
-        # ONNX Runtime's exceptions share no base class of their own.
-        except Exception as error:
-            raise BenexpError(f"{self.artefact} cannot be loaded, delete it: {str(error).splitlines()[0]}") from error
-        active = session.get_providers()
-        if active[0] != self._PROVIDER:
-            raise BenexpError(f"ONNX Runtime runs {self.artefact} on {active[0]}, not on {self._PROVIDER} as asked")
-        self._check_input(session)
-        self._session = session
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        wanted = [(provider, dict(self._options(provider))) for provider in providers]
+        # Without its own fallback, which prints and goes on.
+        session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
+        session.disable_fallback()
+        return session
+
+    def _options(self, provider: str) -> Mapping[str, str]:
+        """What the provider is told."""
+        return {}
+
+    def _missing(self, provider: str) -> str | None:
+        """What `provider` lacks on this machine, and how to get it."""
+        return None
 
     def _check_input(self, session: Any) -> None:
         inputs = {node.name: node.shape for node in session.get_inputs()}
@@ -55,10 +183,29 @@ class OnnxRuntimeBackend(Backend):
         bands = json.loads(properties.get("benexp.bands", "null"))
         if bands != list(self.spec.bands):
             raise BenexpError(f"{self.artefact} was exported for bands {bands}, not {list(self.spec.bands)}")
+        holds = json.loads(properties.get("benexp.precision", "null"))
+        if holds != self.artefact_precision(self.precision):
+            raise BenexpError(
+                f"{self.artefact} holds {holds}, which is not what backend.precision={self.precision} runs: "
+                f"set backend.precision={holds}"
+            )
+        batch = inputs["patches"][0]
+        self._fixed = batch if isinstance(batch, int) else None
+        if self._fixed not in (None, self.batch_size):
+            raise BenexpError(
+                f"{self.artefact} was exported for batches of {batch} and no others: set backend.batch_size={batch}"
+            )
 
     def _infer(self, patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        count = len(patches)
+        if self._fixed and count < self._fixed:
+            patches = np.concatenate([patches, np.repeat(patches[-1:], self._fixed - count, 0)])
         answer: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"patches": patches})[0]
-        return answer
+        return answer[:count]
+
+    def _is_out_of_memory(self, error: Exception) -> bool:
+        said = str(error).lower()
+        return any(words in said for words in _OUT_OF_MEMORY) or super()._is_out_of_memory(error)
 
     def _close(self) -> None:
         self._session = None
@@ -68,6 +215,25 @@ class OnnxRuntimeBackend(Backend):
 
         return super().describe() | {
             "engine": f"onnxruntime {onnxruntime.__version__}",
-            "provider": self._PROVIDER,
+            "provider": self._provider or self._PROVIDERS[0],
             "threads": self.threads or cores.available(),
         }
+
+
+def _where(session: Any, asked: str, decisive: frozenset[str]) -> tuple[str, str]:
+    """The provider that runs the model, and in words what others run of the decisive operators."""
+    if asked not in session.get_providers():
+        return session.get_providers()[0], ""
+    # ONNX Runtime before 1.24 does not tell where its nodes went.
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return asked, ""
+    places = Counter(
+        (part.ep_name, node.op_type)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if node.op_type in decisive
+    )
+    if places and asked not in {provider for provider, _ in places}:
+        return places.most_common(1)[0][0][0], ""
+    others = {place: count for place, count in sorted(places.items()) if place[0] != asked}
+    return asked, ", ".join(f"{provider} for {count} {kind}" for (provider, kind), count in others.items())
