@@ -1,35 +1,68 @@
 """From fp32 to int8: the ranges of activations are measured on patches, weights and activations take 8 bits."""
 
+import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from benexp.errors import BenexpError
-from exporters.parity import Patches
+from benexp.models.metadata import to_metadata
+from benexp.models.spec import ModelSpec
+from exporters.answers import onnx_answer, reference_answer
+from exporters.parity import INT8_DECIDES, TOLERANCES, Patches, export_checked, in_two_sizes, trial_patches
 
 if TYPE_CHECKING:
     import openvino
 
+BATCH = 8
+"""Patches at once while ranges are measured: bounds the memory."""
+OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool")
+"""What ONNX Runtime gets at int8. Norms, softmax and the like are cheap, and 8 bits hurt them."""
+
+
+def for_ranges(spec: ModelSpec, real: Patches) -> tuple[Patches, Patches]:
+    """What to measure ranges on, and the patches of `real` that are kept out of it, to check on: every fourth.
+
+    Constant and random patches widen the ranges a little beyond what a sample of a tile shows: its brightest and
+    darkest places are seldom in it.
+    """
+    kinds = trial_patches(spec)
+    seen = np.delete(real, np.s_[::4], axis=0)
+    return np.concatenate([seen, kinds["constant"], kinds["random"]]), real[::4]
+
 
 def quantize_openvino(model: "openvino.Model", patches: Patches) -> "openvino.Model":
-    """`model` at int8, calibrated on `patches` [n, bands, p, p] in model DN. Quiet, and the same every time."""
-    # Without it nncf reports its use to its makers, unasked.
+    """`model` at int8, its ranges measured on `patches` [n, bands, p, p] in model DN. Quiet; the same every time."""
+    # nncf would report its use to its makers.
     os.environ.setdefault("NNCF_CI", "1")
     try:
         import nncf
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ImportError as error:
         raise BenexpError(f"int8 on OpenVINO needs {error.name}: pip install 'benexp[openvino]'") from error
     with _quiet():
         quantized: openvino.Model = nncf.quantize(
             model,
-            # One by one: nncf aggregates over what it is given at once.
             nncf.Dataset([patches[i : i + 1] for i in range(len(patches))]),
             preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER if _has_attention(model) else None,
             subset_size=len(patches),
+            # By default nncf averages the patches' extremes, which cuts off the brighter half of them.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
         )
     return quantized
+
+
+def _has_attention(model: "openvino.Model") -> bool:
+    return any(node.get_type_name() in ("Softmax", "ScaledDotProductAttention") for node in model.get_ops())
 
 
 @contextmanager
@@ -46,3 +79,80 @@ def _quiet() -> Iterator[None]:
     finally:
         console.quiet = before
         nncf.set_log_level(level)
+
+
+def quantize_onnx(
+    spec: ModelSpec, source: Path, path: Path, real: Patches, calibrated_on: str, *, tolerance: float | None = None
+) -> dict[str, Any]:
+    """Quantise `source`, the fp32 .onnx file of `spec`, to `path`; the parity report. Needs no torch if spec has none.
+
+    Ranges are measured on `real` [n, bands, p, p] in model DN, of which `calibrated_on` says in words what they are.
+    Normalisation, the last layer and the sigmoid stay fp32.
+
+    The file appears under its name once it agrees with the model on real and realistic patches, BenexpError where it
+    does not; how far it is off on all other kinds is in the report, too.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise BenexpError(f"int8 on ONNX Runtime needs {error.name}: pip install 'benexp[cpu]'") from error
+    ranges, held_out = for_ranges(spec, real)
+    properties = to_metadata(spec, "int8") | {"benexp.calibration": json.dumps(calibrated_on)}
+    return export_checked(
+        path,
+        lambda made: _write(source, made, ranges, properties),
+        lambda made: in_two_sizes(onnx_answer(made)),
+        what=f"the ONNX export of {spec.name} at int8",
+        reference=reference_answer(spec),
+        patches=trial_patches(spec, held_out),
+        tolerance=TOLERANCES["int8"] if tolerance is None else tolerance,
+        about={"precision": "int8", "calibration": calibrated_on},
+        hint="use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8",
+        decides=INT8_DECIDES,
+    )
+
+
+def _write(source: Path, path: Path, patches: Patches, properties: dict[str, str]) -> None:
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    # Not beside `path`: what lies there is kept.
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared, made = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
+        # ONNX's own shape inference will do; the symbolic one needs another package.
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        nodes = onnx.load(prepared).graph.node
+        head = [node.name for node in nodes if node.op_type in ("Gemm", "MatMul")][-1:]
+        quantize_static(
+            prepared,
+            made,
+            _Reader(patches),
+            quant_format=QuantFormat.QDQ,
+            # The extremes: percentiles and entropy were no better on the demo model and a resnet, and keep whatever
+            # passes through the network in memory.
+            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            # Weights of 7 bits: with 8, sums overflow on CPUs without VNNI, where they would do five times the harm.
+            reduce_range=True,
+            op_types_to_quantize=list(OPERATORS),
+            nodes_to_exclude=head,
+        )
+        model = onnx.load(made)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, properties)
+    onnx.save(model, path)
+
+
+class _Reader:
+    """Feeds `patches` to ONNX Runtime's calibration, a batch at a time."""
+
+    def __init__(self, patches: Patches) -> None:
+        self._batches = iter([patches[i : i + BATCH] for i in range(0, len(patches), BATCH)])
+
+    def get_next(self) -> dict[str, Patches] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"patches": batch}
