@@ -43,6 +43,8 @@ class Backend:
     """What `device` may be, up to a colon: `cuda` stands for `cuda:1`, too."""
     pads: ClassVar[bool] = True
     """Whether the last batch is filled up to `batch_size`: engines that choose kernels by the batch's shape need it."""
+    fixed_batch: ClassVar[bool] = False
+    """Whether `_open` makes an engine for one batch size: another size needs another engine."""
 
     def __init__(
         self,
@@ -193,13 +195,13 @@ class Backend:
 
         def rate(size: int) -> float | None:
             self.batch_size = size
-            sample = self._sample(size)
             try:
                 with self._worded():
-                    if self._artefact_for:
+                    if self._artefact_for or self.fixed_batch:
                         self._unload()
                     if not self._is_loaded:
                         self._load()
+                    sample = self._sample(size)
                     self._classify(*sample)
                     seconds: list[float] = []
                     while len(seconds) < 3 or (sum(seconds) < 0.5 and len(seconds) < 20):
@@ -208,7 +210,7 @@ class Backend:
                         seconds.append(time.perf_counter() - started)
             except OutOfMemoryError:
                 return None
-            return size / sorted(seconds)[len(seconds) // 2]
+            return len(sample[-1]) / sorted(seconds)[len(seconds) // 2]
 
         chosen, rates = choose_batch(rate)
         # A fresh engine: buffers and pools that grew with larger batches are given back.

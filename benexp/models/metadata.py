@@ -1,15 +1,21 @@
-"""What an exported .onnx file says about itself: enough to be used as a model on its own. No torch here."""
+"""What an exported file, .onnx or .xml, says about itself: enough to be used as a model on its own. No torch here."""
 
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
-from benexp.errors import BenexpError
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import parse
+
+from benexp.errors import BenexpError, one_line
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from benexp.version import __version__
 
 _FIELDS = ("name", "architecture", "bands", "means", "stds", "patch_size", "classes", "weights", "source", "revision")
+BIN_HASH = "benexp.bin_hash"
+"""sha256 of the .bin, kept in the .xml: OpenVINO itself takes any .bin of the right size."""
 
 
 def to_metadata(spec: ModelSpec, precision: str) -> dict[str, str]:
@@ -25,7 +31,17 @@ def to_metadata(spec: ModelSpec, precision: str) -> dict[str, str]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `to_metadata` wrote; BenexpError where `path` is no ONNX file or was not exported by benexp."""
+    """What `to_metadata` wrote; BenexpError where `path` is neither format, damaged, or not exported by benexp."""
+    properties = _of_openvino(path) if path.suffix == ".xml" else _of_onnx(path)
+    content = {
+        key.removeprefix("benexp."): json.loads(value) for key, value in properties.items() if key.startswith("benexp.")
+    }
+    if missing := [field for field in _FIELDS if field not in content]:
+        raise BenexpError(f"{path} does not say its {missing[0]}: model.path takes a file that benexp exported")
+    return content
+
+
+def _of_onnx(path: Path) -> dict[str, str]:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -39,16 +55,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
     # ONNX Runtime's exceptions share no base class of their own.
     except Exception as error:
         raise BenexpError(f"{path} cannot be read as ONNX: {str(error).splitlines()[0]}") from error
-    properties = session.get_modelmeta().custom_metadata_map
-    content = {
-        key.removeprefix("benexp."): json.loads(value) for key, value in properties.items() if key.startswith("benexp.")
-    }
-    if missing := [field for field in _FIELDS if field not in content]:
-        raise BenexpError(f"{path} does not say its {missing[0]}: model.path takes an .onnx file that benexp exported")
-    return content
+    properties: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    return properties
 
 
-def spec_of_onnx(path: Path, patch_size: int) -> ModelSpec:
+def _of_openvino(path: Path) -> dict[str, str]:
+    """The properties in an .xml file whose .bin is beside it; needs no OpenVINO."""
+    try:
+        document = parse(path)
+    except (ParseError, DefusedXmlException) as error:
+        raise BenexpError(f"{path} cannot be read as an OpenVINO model: {one_line(error)}") from error
+    properties = {f"benexp.{entry.tag}": entry.get("value", "") for entry in document.iterfind("rt_info/benexp/*")}
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise BenexpError(f"{weights} is missing: an OpenVINO model is two files, keep them beside each other")
+    # Popped: unlike the others it is not JSON, and says nothing of the model.
+    if (known := properties.pop(BIN_HASH, None)) and known != sha256(weights):
+        raise BenexpError(f"{weights} is damaged or belongs to another model than {path.name}: copy both again")
+    return properties
+
+
+def spec_of_export(path: Path, patch_size: int) -> ModelSpec:
     """The model in an exported file; BenexpError where it was exported for other patches than `patch_size`."""
     content = read_metadata(path)
     if content["patch_size"] != patch_size:
@@ -67,6 +94,7 @@ def spec_of_onnx(path: Path, patch_size: int) -> ModelSpec:
         weights="onnx",
         source=f"{path.name}, exported from {content['source']}",
         revision=content["revision"],
+        # Of both files where there are two: an .xml names the hash of its .bin.
         weights_hash=sha256(path),
         path=path,
         trained=content["trained"],

@@ -29,7 +29,7 @@ def resolve(model: Mapping[str, Any], *, patch_size: int = 120, seed: int = 0) -
     if weights not in WEIGHTS_FROM:
         raise BenexpError(f"model.weights={weights}: takes {', '.join(WEIGHTS_FROM)}")
     if weights == "onnx":
-        return _onnx(model, patch_size)
+        return _export(model, patch_size)
 
     architecture = _needed(model, "architecture")
     bands = tuple(_needed(model, "bands"))
@@ -82,12 +82,14 @@ def _folder(model: Mapping[str, Any]) -> tuple[Path, str]:
     raise BenexpError(f"model.path is not set: model.weights=folder takes a folder with {CONFIG} and {WEIGHTS}")
 
 
-def _onnx(model: Mapping[str, Any], patch_size: int) -> ModelSpec:
-    from benexp.models.metadata import spec_of_onnx
+def _export(model: Mapping[str, Any], patch_size: int) -> ModelSpec:
+    from benexp.models.metadata import spec_of_export
 
     if not model.get("path"):
-        raise BenexpError("model.path is not set: model.weights=onnx takes an .onnx file that benexp exported")
+        raise BenexpError("model.path is not set: model.weights=onnx takes an .onnx or .xml file that benexp exported")
     path = Path(model["path"]).expanduser()
     if not path.is_file():
-        raise BenexpError(f"model.path={path} is no file: model.weights=onnx takes an .onnx file that benexp exported")
-    return spec_of_onnx(path, patch_size)
+        raise BenexpError(
+            f"model.path={path} is no file: model.weights=onnx takes an .onnx or .xml file that benexp exported"
+        )
+    return spec_of_export(path, patch_size)

@@ -1,9 +1,12 @@
+import sys
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import onnx
 import pytest
 
 from benexp.errors import BenexpError
+from benexp.models.metadata import BIN_HASH, to_metadata
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
@@ -39,4 +42,52 @@ def test_no_onnx_at_all(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(BenexpError, match=r"text\.onnx cannot be read as ONNX") as raised:
         resolve(model_config(weights="onnx", path=tmp_path / "text.onnx"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def pair(small_model: ModelSpec, tmp_path: Path) -> Path:
+    """An .xml file as OpenVINO writes it, as far as it matters here, and its .bin."""
+    (tmp_path / "m.bin").write_bytes(b"weights")
+    said = {**to_metadata(small_model, "int8"), BIN_HASH: sha256(tmp_path / "m.bin")}
+    entries = "".join(f"<{key.removeprefix('benexp.')} value={quoteattr(value)} />" for key, value in said.items())
+    (tmp_path / "m.xml").write_text(f"<net><layers /><rt_info><benexp>{entries}</benexp></rt_info></net>")
+    return tmp_path / "m.xml"
+
+
+def test_an_openvino_file_brings_its_own_specification(
+    small_model: ModelSpec, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    spec = resolve(model_config(weights="onnx", path=pair))
+    assert (spec.name, spec.bands, spec.means, spec.stds) == ("small", S2, small_model.means, small_model.stds)
+    assert (spec.weights, spec.trained, spec.precision, spec.path) == ("onnx", False, "int8", pair)
+    assert spec.weights_hash == sha256(pair)
+    with pytest.raises(BenexpError, match=r"takes patches of 120 px"):
+        resolve(model_config(weights="onnx", path=pair), patch_size=96)
+
+
+def test_openvino_files_that_do_not_belong_together(pair: Path) -> None:
+    weights = pair.with_suffix(".bin")
+    weights.write_bytes(b"Weights")
+    with pytest.raises(BenexpError, match=r"m\.bin is damaged or belongs to another model than m\.xml: copy both"):
+        resolve(model_config(weights="onnx", path=pair))
+    weights.unlink()
+    with pytest.raises(BenexpError, match=r"m\.bin is missing: an OpenVINO model is two files"):
+        resolve(model_config(weights="onnx", path=pair))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hello", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
+        ("<net><layers>", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><net>&b;</net>', r"cannot be read as an OpenVINO model: EntitiesForbidden"),
+        ("<net />", r"m\.xml does not say its name: model\.path takes a file that benexp exported"),
+    ],
+)
+def test_no_openvino_file_of_benexp(text: str, message: str, pair: Path) -> None:
+    pair.write_text(text)
+    with pytest.raises(BenexpError, match=message) as raised:
+        resolve(model_config(weights="onnx", path=pair))
     assert "\n" not in str(raised.value)
