@@ -161,6 +161,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8")
+    fixed_batch: ClassVar[bool] = True
 
     _EXTRA: ClassVar[str] = "gpu,tensorrt"
     _PROVIDERS: ClassVar[tuple[str, ...]] = (_TENSORRT, _CUDA, _CPU)

@@ -12,6 +12,7 @@ import pytest
 from benexp.backends.base import Backend
 from benexp.backends.null import NullBackend
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
+from benexp.backends.onnxruntime_gpu import OnnxRuntimeCudaBackend
 from benexp.backends.torch import TorchBackend
 from benexp.errors import BenexpError
 from benexp.models.spec import ModelSpec
@@ -37,7 +38,9 @@ class UnpaddedArithmeticBackend(ArithmeticBackend):
     pads: ClassVar[bool] = False
 
 
-@pytest.fixture(params=["torch", "torch-bf16", "onnxruntime-cpu", "null", "arithmetic", "arithmetic-unpadded"])
+@pytest.fixture(
+    params=["torch", "torch-bf16", "onnxruntime-cpu", "onnxruntime-cuda", "null", "arithmetic", "arithmetic-unpadded"]
+)
 def make(request: pytest.FixtureRequest, small_model: ModelSpec) -> Make:
     """Makes one backend after the other; takes the arguments of Backend."""
 
@@ -51,6 +54,11 @@ def make(request: pytest.FixtureRequest, small_model: ModelSpec) -> Make:
                 return TorchBackend(spec, spec.path, precision="bf16", **arguments)
             case "onnxruntime-cpu":
                 return OnnxRuntimeBackend(spec, request.getfixturevalue("small_onnx"), **arguments)
+            case "onnxruntime-cuda":
+                # Where there is no GPU, its way of cutting and batching patches is tried on the CPU.
+                pytest.importorskip("onnx")
+                arguments["allow_fallback"] = True
+                return OnnxRuntimeCudaBackend(spec, request.getfixturevalue("small_onnx"), **arguments)
             case "null":
                 return NullBackend(spec, **arguments)
             case "arithmetic":
@@ -74,8 +82,8 @@ def valid() -> npt.NDArray[np.bool_]:
 
 
 def tolerance(backend: Backend) -> float:
-    # torch chooses kernels by the place of a number in its array; the others must not.
-    return 1e-5 if isinstance(backend, TorchBackend) else 0
+    # torch chooses kernels by the place of a number in its array, GPUs by the batch; the others must not.
+    return 1e-5 if isinstance(backend, TorchBackend) or backend.device != "cpu" else 0
 
 
 def test_answers_are_probabilities_in_the_order_of_the_patches(
