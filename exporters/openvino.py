@@ -13,7 +13,8 @@ from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from exporters.answers import reference_answer
 from exporters.calibration import Calibration
-from exporters.parity import TOLERANCES, Answer, Patches, export_checked, in_two_sizes, trial_patches
+from exporters.parity import INT8_DECIDES, TOLERANCES, Answer, Patches, export_checked, in_two_sizes, trial_patches
+from exporters.quantize import for_ranges, quantize_openvino
 
 if TYPE_CHECKING:
     import openvino
@@ -49,15 +50,16 @@ def export_openvino(
             f"exporting {spec.name} to OpenVINO needs {error.name}: pip install 'benexp[openvino]'"
         ) from error
     real = calibration.read() if calibration else None
+    ranges = None
+    if precision == "int8" and spec.precision != "int8":
+        if real is None:
+            raise BenexpError(f"{spec.name} at int8 needs patches to calibrate on: name tile_folder= or input_dir=")
+        ranges, real = for_ranges(spec, real)
 
     def build(made: Path) -> None:
         model = openvino.Core().read_model(source)
-        if precision == "int8" and spec.precision != "int8":
-            from exporters.quantize import quantize_openvino
-
-            if real is None:
-                raise BenexpError(f"{spec.name} at int8 needs patches to calibrate on: name tile_folder= or input_dir=")
-            model = quantize_openvino(model, real)
+        if ranges is not None:
+            model = quantize_openvino(model, ranges)
         _save(model, made, to_metadata(spec, precision))
 
     return export_checked(
@@ -69,6 +71,7 @@ def export_openvino(
         patches=trial_patches(spec, real),
         tolerance=TOLERANCES[precision] if tolerance is None else tolerance,
         about={"precision": precision, "calibration": calibration.source if calibration else None},
+        decides=INT8_DECIDES if precision == "int8" else None,
         hint="use another backend"
         if precision == "fp32"
         else "use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8",

@@ -13,10 +13,12 @@ from benexp.backends.base import Backend
 from benexp.backends.null import NullBackend
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.backends.onnxruntime_gpu import OnnxRuntimeCudaBackend
+from benexp.backends.openvino import OpenVinoBackend
 from benexp.backends.torch import TorchBackend
 from benexp.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
+from exporters.cached import cached
 from tests.models.builders import S2
 
 Floats = npt.NDArray[np.float32]
@@ -39,7 +41,16 @@ class UnpaddedArithmeticBackend(ArithmeticBackend):
 
 
 @pytest.fixture(
-    params=["torch", "torch-bf16", "onnxruntime-cpu", "onnxruntime-cuda", "null", "arithmetic", "arithmetic-unpadded"]
+    params=[
+        "torch",
+        "torch-bf16",
+        "onnxruntime-cpu",
+        "onnxruntime-cuda",
+        "openvino",
+        "null",
+        "arithmetic",
+        "arithmetic-unpadded",
+    ]
 )
 def make(request: pytest.FixtureRequest, small_model: ModelSpec) -> Make:
     """Makes one backend after the other; takes the arguments of Backend."""
@@ -59,6 +70,9 @@ def make(request: pytest.FixtureRequest, small_model: ModelSpec) -> Make:
                 pytest.importorskip("onnx")
                 arguments["allow_fallback"] = True
                 return OnnxRuntimeCudaBackend(spec, request.getfixturevalue("small_onnx"), **arguments)
+            case "openvino":
+                pytest.importorskip("openvino")
+                return OpenVinoBackend(spec, cached(spec, "openvino"), **arguments)
             case "null":
                 return NullBackend(spec, **arguments)
             case "arithmetic":
@@ -172,7 +186,7 @@ def test_describe_says_what_runs(make: Make) -> None:
 
 
 def test_unknown_precision_is_refused(small_model: ModelSpec) -> None:
-    for kind in (TorchBackend, OnnxRuntimeBackend, NullBackend):
+    for kind in (TorchBackend, OnnxRuntimeBackend, OpenVinoBackend, NullBackend):
         with pytest.raises(BenexpError, match=rf"backend\.precision=fp64: {kind.__name__} takes fp32"):
             kind(small_model, precision="fp64")
 
@@ -216,7 +230,7 @@ def test_shipped_backend_configurations_make_backends(small_model: ModelSpec, sm
     from omegaconf import OmegaConf
 
     shipped = sorted((Path(__file__).parents[2] / "conf" / "backend").glob("*.yaml"))
-    assert {"torch", "onnxruntime-cpu", "null"} <= {path.stem for path in shipped}
+    assert {"torch", "onnxruntime-cpu", "openvino", "null"} <= {path.stem for path in shipped}
     for path in shipped:
         content = OmegaConf.to_container(OmegaConf.load(path))
         assert isinstance(content, dict)
