@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from benexp.backends.base import Backend
+from benexp.backends.tensorrt import WORKSPACE_GB
 from benexp.errors import BenexpError, one_line
 from benexp.imports import import_name
 from benexp.models.spec import ModelSpec
@@ -60,7 +61,8 @@ def make_backend(
     """
     found = backend_class(backend)
     precision = found.artefact_precision(str(backend.get("precision", found.precisions[0])))
-    artefact = _artefact(found, spec, precision, (tolerances or {}).get(precision), calibration)
+    workspace_gb = backend.get("workspace_gb", WORKSPACE_GB)
+    artefact = _artefact(found, spec, precision, (tolerances or {}).get(precision), calibration, workspace_gb)
     try:
         return found(spec, artefact, **_arguments(backend))
     except BenexpError:
@@ -77,13 +79,19 @@ def _arguments(backend: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _artefact(
-    found: type[Backend], spec: ModelSpec, precision: str, tolerance: float | None, calibration: "Calibration | None"
+    found: type[Backend],
+    spec: ModelSpec,
+    precision: str,
+    tolerance: float | None,
+    calibration: "Calibration | None",
+    workspace_gb: float,
 ) -> Path | Callable[[int], Path] | None:
     if found.needs == "nothing":
         return None
     if found.needs == "checkpoint":
         if spec.weights == "onnx":
-            raise BenexpError(f"{found.__name__} runs checkpoints, not {spec.path}: choose backend=onnxruntime-cpu")
+            right = "openvino" if spec.path.suffix == ".xml" else "onnxruntime-cpu"
+            raise BenexpError(f"{found.__name__} runs checkpoints, not {spec.path}: choose backend={right}")
         return spec.path
     # Late: an installation without torch classifies with files that were exported elsewhere.
     from exporters.cached import cached
@@ -91,7 +99,13 @@ def _artefact(
     if found.needs == "tensorrt":
         real = calibration
         return lambda batch: cached(
-            spec, "tensorrt", precision=precision, batch=batch, tolerance=tolerance, calibration=real
+            spec,
+            "tensorrt",
+            precision=precision,
+            batch=batch,
+            tolerance=tolerance,
+            calibration=real,
+            workspace_gb=workspace_gb,
         )
     return cached(spec, found.needs, precision=precision, tolerance=tolerance, calibration=calibration)
 

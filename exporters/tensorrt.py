@@ -1,0 +1,250 @@
+"""From an .onnx file to a TensorRT engine, for one kind of GPU, one precision and one batch size.
+
+The network is strongly typed, the one way that TensorRT 11 knows and that 10 recommends: precisions are those of the
+.onnx file (half-precision weights, or QuantizeLinear nodes for int8), no flag chooses them.
+
+Written against the documented API and the signatures of TensorRT 10 and 11, and tested on a stand-in that records
+calls. Never run on a GPU yet.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benexp.backends.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
+from benexp.cache import cache_folder
+from benexp.errors import BenexpError
+from benexp.models.metadata import read_metadata, to_metadata
+from benexp.models.spec import ModelSpec
+from exporters.answers import onnx_answer, reference_answer
+from exporters.parity import TOLERANCES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+def engine_key() -> tuple[str, str]:
+    """What an engine holds for beside its model: TensorRT's version and the kind of GPU."""
+    return library().__version__, gpu_name()
+
+
+def export_tensorrt(
+    spec: ModelSpec,
+    source: Path,
+    path: Path,
+    *,
+    precision: str,
+    batch: int,
+    tolerance: float | None = None,
+    real: Patches | None = None,
+    workspace_gb: float = WORKSPACE_GB,
+) -> dict[str, Any]:
+    """Build the engine of `source`, an .onnx file of `precision` already, for torch's current GPU; the parity report.
+
+    It takes `patches` [batch, bands, p, p] and gives `probabilities` [batch, classes], both float32: TensorRT has no
+    uint16 input. `<stem>.json` beside it says what it is and what it was built for.
+
+    The engine appears under its name once it agrees with the model on trial patches and on `real` ones; BenexpError,
+    and no engine, where it does not, or where TensorRT or a GPU is missing.
+    """
+    if precision not in PRECISIONS:
+        raise BenexpError(f"export to TensorRT at {precision}: takes {', '.join(PRECISIONS)}")
+    version = library().__version__
+    gpu = Gpu()
+    about = {
+        **to_metadata(spec, precision),
+        "tensorrt": version,
+        "gpu": gpu.name,
+        "shape": [batch, len(spec.bands), spec.patch_size, spec.patch_size],
+        "workspace_gb": workspace_gb,
+    }
+
+    def build(made: Path) -> None:
+        with gpu.current():
+            made.write_bytes(_plan(source, about["shape"], precision, workspace_gb, timing_cache(version, gpu.name)))
+        made.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
+
+    return export_checked(
+        path,
+        build,
+        lambda made: in_batches(_engine_answer(made, gpu), batch),
+        what=f"the TensorRT engine of {spec.name} at {precision}",
+        reference=reference_answer(spec),
+        patches=trial_patches(spec, real),
+        tolerance=TOLERANCES[precision] if tolerance is None else tolerance,
+        about={"precision": precision, "batch": batch, "tensorrt": version, "gpu": gpu.name},
+        hint="use backend=torch backend.device=cuda"
+        if precision == "fp32"
+        else f"use fp32, or allow more with export.tolerance.{precision}",
+    )
+
+
+def export_unchecked(spec: ModelSpec, path: Path, precision: str) -> dict[str, Any]:
+    """Write the checkpoint of `spec` at `precision` as .onnx for an engine to be built from; it is checked then.
+
+    For bf16: nothing but a GPU runs its convolutions. Without torch, BenexpError.
+    """
+    try:
+        from benexp.models.classifier import load_classifier
+        from exporters.onnx import _write as write_onnx
+    except ImportError as error:
+        raise BenexpError(f"exporting {spec.name} needs {error.name}: pip install 'benexp[torch]'") from error
+    with _whole(path) as made:
+        write_onnx(load_classifier(spec, precision), spec, made, to_metadata(spec, precision), None)
+    return {"precision": precision}
+
+
+def quantize_for_tensorrt(
+    spec: ModelSpec, source: Path, path: Path, real: Patches, *, tolerance: float | None = None
+) -> dict[str, Any]:
+    """Quantise the fp32 file `source` to int8 on `real` patches, without what TensorRT does not take; parity report.
+
+    That is zero points and integer biases. Checked on ONNX Runtime; BenexpError, and no file, where it does not agree.
+    """
+    return export_checked(
+        path,
+        lambda made: _quantize(source, made, real, to_metadata(spec, "int8")),
+        lambda made: in_two_sizes(onnx_answer(made)),
+        what=f"the int8 form of {spec.name} for TensorRT",
+        reference=reference_answer(spec),
+        patches=trial_patches(spec, real),
+        tolerance=TOLERANCES["int8"] if tolerance is None else tolerance,
+        about={"precision": "int8"},
+        hint="use fp16, or allow more with export.tolerance.int8",
+    )
+
+
+def trtexec_command(
+    source: Path, path: Path, precision: str, batch: int, workspace_gb: float = WORKSPACE_GB
+) -> list[str]:
+    """NVIDIA's command line tool doing by hand what `export_tensorrt` does, but for the check and the .json file.
+
+    `source` is an .onnx file that benexp exported at `precision`.
+    """
+    about = read_metadata(source)
+    shape = "x".join(map(str, (batch, len(about["bands"]), about["patch_size"], about["patch_size"])))
+    return [
+        "trtexec",
+        f"--onnx={source}",
+        f"--saveEngine={path}",
+        "--stronglyTyped",
+        *(["--noTF32"] if precision == "fp32" else []),
+        *(f"--{bound}Shapes=patches:{shape}" for bound in ("min", "opt", "max")),
+        f"--memPoolSize=workspace:{round(workspace_gb * 1024)}",
+        f"--timingCacheFile={path.with_suffix('.timing')}",
+        "--skipInference",
+    ]
+
+
+def timing_cache(version: str, gpu: str) -> Path:
+    """Where TensorRT's measurements of kernels are kept, so that the next engine for this GPU is built faster."""
+    plain = re.sub(r"[^\w.]+", "_", f"{gpu}-{version}")
+    return cache_folder() / "tensorrt" / f"{plain}.timing"
+
+
+def _plan(source: Path, shape: list[int], precision: str, workspace_gb: float, timings: Path) -> Any:
+    """The bytes of an engine. Raises BenexpError with TensorRT's reason, OutOfMemoryError where that is memory."""
+    trt = library()
+    logger().errors.clear()
+    builder = trt.Builder(logger())
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger())
+    if not parser.parse(source.read_bytes()):
+        said = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors)) or "it gave no reason"
+        raise BenexpError(f"TensorRT {trt.__version__} cannot read {source}: {' '.join(said.split())}")
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(workspace_gb * 2**30))
+    if precision == "fp32":
+        # Rounds convolutions to 10 bits unless told otherwise, and would still be called fp32.
+        config.clear_flag(trt.BuilderFlag.TF32)
+    profile = builder.create_optimization_profile()
+    profile.set_shape("patches", tuple(shape), tuple(shape), tuple(shape))
+    if config.add_optimization_profile(profile) < 0:
+        raise failed(f"TensorRT cannot build {source} for patches {shape}")
+    saved = timings.read_bytes() if timings.is_file() else b""
+    cache = config.create_timing_cache(saved)
+    if cache is None or not config.set_timing_cache(cache, False):
+        # Damaged, or measured elsewhere: measured again.
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise failed(f"TensorRT {trt.__version__} cannot build {source} at {precision} for patches {shape}")
+    with _whole(timings) as made:
+        made.write_bytes(config.get_timing_cache().serialize())
+    return plan
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file to write that then becomes `path`, also where two processes do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
+        made = Path(scratch) / path.name
+        yield made
+        made.replace(path)
+
+
+def _engine_answer(path: Path, gpu: Gpu) -> Answer:
+    import torch
+
+    engine = Engine(path, gpu)
+
+    def answer(patches: Patches) -> Any:
+        with torch.inference_mode(), gpu.current():
+            return engine(torch.from_numpy(patches).to(gpu.device)).cpu().numpy()
+
+    return answer
+
+
+def _quantize(source: Path, made: Path, patches: Patches, properties: dict[str, str]) -> None:
+    """Signed 8 bits around zero for what enters convolutions and matrix products; all between them stays fp32."""
+    try:
+        import onnx
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            QuantFormat,
+            QuantType,
+            quant_pre_process,
+            quantize_static,
+        )
+    except ImportError as error:
+        raise BenexpError(f"int8 for TensorRT needs {error.name}: pip install 'benexp[torch,cpu]'") from error
+
+    class OneByOne(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[Patches] = iter(patches)
+
+        def get_next(self) -> dict[str, Patches] | None:
+            patch = next(self._left, None)
+            return None if patch is None else {"patches": patch[None]}
+
+    operators = ["Conv", "Gemm", "MatMul"]
+    prepared = made.with_suffix(".prepared.onnx")
+    # Shapes only: what ONNX Runtime fuses for itself TensorRT would not know.
+    quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
+    quantize_static(
+        prepared,
+        made,
+        OneByOne(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=operators,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            # Weights stay fp32 in the file: older TensorRT reads no int8 ones.
+            "AddQDQPairToWeight": True,
+            # A pair between a convolution and its activation would keep TensorRT from fusing them.
+            "OpTypesToExcludeOutputQuantization": operators,
+        },
+    )
+    prepared.unlink()
+    model = onnx.load(made)
+    onnx.helper.set_model_props(model, properties)
+    onnx.save(model, made)

@@ -1,0 +1,217 @@
+"""The engine builder on a stand-in for TensorRT: the options it passes, the files it leaves, what it says."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import exporters.tensorrt
+from benexp.errors import BenexpError
+from benexp.models.spec import ModelSpec
+from benexp.models.synthetic import varied_patches
+from exporters.cached import cached, make, typed_source
+from exporters.calibration import Calibration
+from exporters.tensorrt import export_tensorrt, quantize_for_tensorrt, timing_cache, trtexec_command
+from tests.backends.fake_tensorrt import GPU, Fake, fake_tensorrt  # noqa: F401
+from tests.models.builders import S2
+
+Export = Callable[..., dict[str, object]]
+
+
+@pytest.fixture
+def export(fake_tensorrt: Fake, small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> Export:  # noqa: F811
+    """Exports `small_model` for five patches to small.engine, unless told otherwise."""
+
+    def export_one(source: Path = small_onnx, **more: object) -> dict[str, object]:
+        arguments = {"precision": "fp32", "batch": 5, **more}
+        return export_tensorrt(small_model, source, tmp_path / "small.engine", **arguments)  # type: ignore[arg-type]
+
+    return export_one
+
+
+def test_an_engine_and_what_it_was_built_for(export: Export, tmp_path: Path, small_model: ModelSpec) -> None:
+    report = export(workspace_gb=1.5)
+    assert report["passed"]
+    assert (report["precision"], report["batch"], report["tensorrt"], report["gpu"]) == ("fp32", 5, "10.9.0.34", GPU)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "small.engine",
+        "small.json",
+        "small.parity.json",
+    ]
+    assert (tmp_path / "small.engine").read_bytes().startswith(b"PLAN[5, 10, 120, 120]")
+    about = json.loads((tmp_path / "small.json").read_text())
+    assert about["shape"] == [5, 10, 120, 120]
+    assert (about["tensorrt"], about["gpu"], about["workspace_gb"]) == ("10.9.0.34", GPU, 1.5)
+    assert json.loads(about["benexp.bands"]) == list(small_model.bands)
+    assert json.loads(about["benexp.precision"]) == "fp32"
+
+
+def test_options_are_passed(export: Export, fake_tensorrt: Fake) -> None:  # noqa: F811
+    export(workspace_gb=1.5)
+    flags = fake_tensorrt.NetworkDefinitionCreationFlag
+    assert fake_tensorrt.arguments("create_network") == (1 << flags.STRONGLY_TYPED,)
+    assert fake_tensorrt.arguments("set_memory_pool_limit") == ("WORKSPACE", 3 << 29)
+    assert fake_tensorrt.arguments("clear_flag") == ("TF32",)
+    assert fake_tensorrt.arguments("build_serialized_network") == ((5, 10, 120, 120),)
+
+
+def plan(source: Path, precision: str, timings: Path) -> None:
+    exporters.tensorrt._plan(source, [2, 10, 120, 120], precision, 4, timings)
+
+
+def test_reduced_precision_is_in_the_file_and_needs_no_flag(
+    fake_tensorrt: Fake,  # noqa: F811
+    small_onnx: Path,
+    tmp_path: Path,
+) -> None:
+    for precision in ("fp16", "bf16", "int8"):
+        plan(small_onnx, precision, tmp_path / "a.timing")
+    assert "clear_flag" not in fake_tensorrt.names()
+
+
+def test_timings_are_kept_for_the_next_engine(fake_tensorrt: Fake, small_onnx: Path, tmp_path: Path) -> None:  # noqa: F811
+    kept = tmp_path / "folder" / "a.timing"
+    plan(small_onnx, "fp32", kept)
+    assert kept.read_bytes() == b"measured;"
+    plan(small_onnx, "fp32", kept)
+    assert kept.read_bytes() == b"measured;measured;"
+    # Another driver, or damaged.
+    fake_tensorrt.timing_matches = False
+    plan(small_onnx, "fp32", kept)
+    assert kept.read_bytes() == b"measured;"
+    assert list(kept.parent.iterdir()) == [kept]
+    assert timing_cache("10.9", GPU).name == "Some_GPU_compute_capability_9.0_10.9.timing"
+
+
+def test_a_file_that_tensorrt_cannot_read_is_named(export: Export, tmp_path: Path) -> None:
+    (tmp_path / "odd.onnx").write_bytes(b"odd")
+    with pytest.raises(BenexpError, match=r"TensorRT 10\.9\.0\.34 cannot read .*odd\.onnx: no such operator$"):
+        export(tmp_path / "odd.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.onnx"]
+
+
+def test_a_build_that_fails_says_why(export: Export, fake_tensorrt: Fake, tmp_path: Path) -> None:  # noqa: F811
+    fake_tensorrt.most = 4
+    with pytest.raises(
+        BenexpError, match=r"cannot build .*\.onnx at fp32 for patches .*: Error Code 2: OutOfMemory \(no"
+    ):
+        export()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_answers_otherwise_is_not_kept(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporters.tensorrt, "reference_answer", lambda _: lambda batch: np.full((len(batch), 19), 0.5))
+    with pytest.raises(BenexpError, match=r"the TensorRT engine of small at fp32 differs .* use backend=torch"):
+        export()
+    assert [path.name for path in tmp_path.iterdir()] == ["small.worst.npz"]
+
+
+def test_the_cache_knows_batch_gpu_library_and_workspace(
+    fake_tensorrt: Fake,  # noqa: F811
+    small_model: ModelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    def build(_spec: ModelSpec, _source: Path, path: Path, **asked: object) -> None:
+        made.append((path, asked["batch"], asked["workspace_gb"]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr(exporters.tensorrt, "export_tensorrt", build)
+
+    def engine(batch: int = 97, workspace_gb: float = 4) -> Path:
+        return cached(small_model, "tensorrt", batch=batch, workspace_gb=workspace_gb)
+
+    paths = [engine(), engine(batch=98), engine(workspace_gb=2)]
+    fake_tensorrt.__version__ = "10.10.0"
+    paths.append(engine())
+    monkeypatch.setattr(exporters.tensorrt, "gpu_name", lambda: "Other GPU")
+    paths.append(engine())
+    assert engine(workspace_gb=4.0) == paths[-1]
+    assert made == [
+        (path, *asked) for path, asked in zip(paths, [(97, 4), (98, 4), (97, 2), (97, 4), (97, 4)], strict=True)
+    ]
+    assert len(set(paths)) == 5
+
+
+def test_an_engine_needs_a_batch_size(fake_tensorrt: Fake, small_model: ModelSpec, tmp_path: Path) -> None:  # noqa: F811
+    with pytest.raises(BenexpError, match=r"for one batch size: set export\.batch"):
+        make(small_model, "tensorrt", tmp_path / "a.engine")
+
+
+def test_a_missing_library_stops_an_export(
+    small_model: ModelSpec, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    with pytest.raises(BenexpError, match=r"TensorRT cannot be loaded .*pip install 'benexp\[tensorrt\]'"):
+        export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", precision="fp32", batch=1)
+    with pytest.raises(BenexpError, match=r"export to TensorRT at fp8: takes fp32, fp16, bf16, int8"):
+        export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", precision="fp8", batch=1)
+
+
+def test_int8_is_what_tensorrt_takes(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
+    path = tmp_path / "int8.onnx"
+    report = quantize_for_tensorrt(small_model, small_onnx, path, varied_patches(S2, 4, seed=3), tolerance=1)
+    assert report["passed"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.onnx", "int8.parity.json"]
+    model = onnx.load(path)
+    values = {value.name: onnx.numpy_helper.to_array(value) for value in model.graph.initializer}
+    assert not [name for name, value in values.items() if value.dtype == np.int32]
+    pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    counts = Counter(node.op_type for node in model.graph.node)
+    # What enters each, and its weights.
+    assert counts["QuantizeLinear"] == counts["DequantizeLinear"] >= counts["Conv"] + counts["Gemm"]
+    for node in pairs:
+        _, scale, zero = (values.get(name) for name in node.input)
+        assert zero is not None
+        assert zero.dtype == np.int8
+        assert not zero.any()
+        assert scale is not None
+        assert (scale > 0).all()
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said["benexp.precision"] == '"int8"'
+
+
+def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec) -> None:
+    path = typed_source(small_model, "bf16")
+    model = onnx.load(path)
+    assert [value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)] == [
+        onnx.TensorProto.FLOAT
+    ] * 2
+    weights = [value.data_type for value in model.graph.initializer if len(value.dims) == 4 and value.dims[2] == 3]
+    assert weights
+    assert set(weights) == {onnx.TensorProto.BFLOAT16}
+
+
+def test_int8_needs_patches(small_model: ModelSpec) -> None:
+    with pytest.raises(BenexpError, match="small at int8 needs patches to calibrate on"):
+        typed_source(small_model, "int8")
+    calibration = Calibration("key", "4 patches", lambda: varied_patches(S2, 4, seed=3))
+    first = typed_source(small_model, "int8", tolerance=1, calibration=calibration)
+    assert first.parent.name == "tensorrt-onnx"
+
+
+def test_trtexec_by_hand(small_onnx: Path) -> None:
+    command = trtexec_command(small_onnx, Path("out/small.engine"), "fp32", 8, workspace_gb=1.5)
+    shape = "patches:8x10x120x120"
+    assert command == [
+        "trtexec",
+        f"--onnx={small_onnx}",
+        "--saveEngine=out/small.engine",
+        "--stronglyTyped",
+        "--noTF32",
+        f"--minShapes={shape}",
+        f"--optShapes={shape}",
+        f"--maxShapes={shape}",
+        "--memPoolSize=workspace:1536",
+        "--timingCacheFile=out/small.timing",
+        "--skipInference",
+    ]
+    assert "--noTF32" not in trtexec_command(small_onnx, Path("a.engine"), "fp16", 8)
