@@ -24,10 +24,12 @@ from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
 from benexp.rasters import RasterWriter
 from benexp.tasks import results
+from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
 from benexp.tasks.prepare import LazyBackend, backend_class
 from benexp.version import __version__
+from exporters.calibration import Calibration
 
 log = logging.getLogger("benexp")
 
@@ -50,9 +52,11 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
     records: list[dict[str, Any]] = []
     failures: list[str] = []
-    with LazyBackend(config.backend, spec) as backend:
+    calibration = calibration_for_backend(found, config, spec)
+    tolerances = config.export.tolerance
+    with LazyBackend(config.backend, spec, tolerances=tolerances, calibration=calibration) as backend:
         for product in found:
-            job = _Job(product, config, overrides, spec, made_layers, backend, say)
+            job = _Job(product, config, overrides, spec, made_layers, backend, calibration, say)
             try:
                 records.append(job.run(taken={record["tile"] for record in records}))
             except BenexpError as error:
@@ -75,6 +79,7 @@ class _Job:
     spec: ModelSpec
     layers: list[Layer]
     backend: LazyBackend
+    calibration: Calibration | None
     say: Callable[[str], object]
 
     def run(self, taken: Collection[str]) -> dict[str, Any]:
@@ -96,6 +101,7 @@ class _Job:
                 grid, about = self._grid(tile, patches, folder, sound, clocks)
                 rendered, rasters = self._render(tile, grid, unfinished, about, clocks)
                 record = results.describe_run(self.config, self.overrides, self.spec, tile, grid, about, rendered)
+                record["calibration"] = about["calibration"]
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
                 reports = results.write_reports(unfinished, tile, rendered, self.spec.classes, rasters, record)
@@ -123,6 +129,7 @@ class _Job:
                 "patch_size": chunking.patch_size,
                 "min_valid": chunking.min_valid,
                 "backend": backend_key,
+                "calibration": self.calibration.key if self.calibration else None,
                 "verified": self.config.integrity != "none",
                 "version": __version__,
             }
@@ -144,7 +151,12 @@ class _Job:
         )
         clocks.add("decode", tile.decode_seconds)
         sound.result()
-        about = {"grid_key": key, "backend": backend.describe(), "reused": False}
+        about = {
+            "grid_key": key,
+            "backend": backend.describe(),
+            "calibration": self.calibration.source if self.calibration else None,
+            "reused": False,
+        }
         with clocks.stage("write"):
             grid.save(path, about)
         return grid, about
