@@ -94,7 +94,23 @@ def export_unchecked(spec: ModelSpec, path: Path, precision: str) -> dict[str, A
         raise BenexpError(f"exporting {spec.name} needs {error.name}: pip install 'benexp[torch]'") from error
     with _whole(path) as made:
         write_onnx(load_classifier(spec, precision), spec, made, to_metadata(spec, precision), None)
+        if precision == "bf16":
+            _round_folded_weights(made)
     return {"precision": precision}
+
+
+def _round_folded_weights(path: Path) -> None:
+    """Make bf16 of the weights that torch's exporter leaves at fp32 where it folds batch norms into them."""
+    import ml_dtypes
+    import onnx
+
+    model = onnx.load(path)
+    taken = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    for weights in model.graph.initializer:
+        if weights.name in taken and weights.data_type == onnx.TensorProto.FLOAT:
+            rounded = onnx.numpy_helper.to_array(weights).astype(ml_dtypes.bfloat16)
+            weights.CopyFrom(onnx.numpy_helper.from_array(rounded, weights.name))
+    onnx.save(model, path)
 
 
 def quantize_for_tensorrt(

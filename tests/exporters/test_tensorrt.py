@@ -185,7 +185,8 @@ def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec) -> None:
     assert [value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)] == [
         onnx.TensorProto.FLOAT
     ] * 2
-    weights = [value.data_type for value in model.graph.initializer if len(value.dims) == 4 and value.dims[2] == 3]
+    types = {value.name: value.data_type for value in model.graph.initializer}
+    weights = [types[name] for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]]
     assert weights
     assert set(weights) == {onnx.TensorProto.BFLOAT16}
 
