@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from benexp import cores, layers, pipeline
+from benexp.backends.base import Backend
 from benexp.classes import named
 from benexp.config import Config
 from benexp.errors import BenexpError
@@ -163,13 +164,13 @@ class _Comparison:
         with open_input(self.product, self.config, self.spec.bands) as tile:
             patches = PatchGrid(tile.shape, self.spec.patch_size, self.config.chunking.stride)
             folder = results_folder(self.config, self.product, tile)
+            # Not beside the first backend, as classify does: it would take cores from that one alone.
+            check_integrity(tile.product, self.config.integrity, self.spec.bands)
             if any(entry.settings.get("precision") == "int8" for entry in self.entries):
                 from benexp.tasks.calibration import calibration_of
 
                 self.calibration = calibration_of([self.product], self.config, self.spec)
             self._try_all()
-            # Not beside the first backend, as classify does: it would take cores from it alone.
-            check_integrity(tile.product, self.config.integrity, self.spec.bands)
             with output_folder(folder), staging(folder) as unfinished:
                 record, files = self._compare(tile, patches, unfinished)
                 record["files"] = {path.name: results.describe_file(path) for path in files}
@@ -177,7 +178,7 @@ class _Comparison:
         _summarise(folder, record, say)
         return record
 
-    def _make(self, settings: Mapping[str, Any]) -> Any:
+    def _make(self, settings: Mapping[str, Any]) -> Backend:
         return make_backend(settings, self.spec, tolerances=self.config.export.tolerance, calibration=self.calibration)
 
     def _try_all(self) -> None:
