@@ -86,7 +86,10 @@ MISTAKES = [
     ("region.pixels=[0,0,10]", "region.pixels=[0, 0, 10]: takes [row,col,height,width]"),
     ("region.bbox=[5,5,4,6]", "region.bbox="),
     ("region.crs=EPSG:4326", "region.crs=EPSG:4326: takes a CRS only beside region.bbox"),
-    ("backend=tensorflow", "backend=tensorflow: takes null, onnxruntime-cpu, torch"),
+    (
+        "backend=tensorflow",
+        "backend=tensorflow: takes null, onnxruntime-cpu, onnxruntime-cuda, onnxruntime-tensorrt, openvino",
+    ),
     ("backend.batch_size=0", "backend.batch_size=0: takes a whole number from 1"),
     ("backend.precision=fp8", "backend.precision=fp8: NullBackend takes fp32"),
     ("backend.device=cuda", "backend.device=cuda: NullBackend takes cpu"),

@@ -190,8 +190,8 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
 
     def _find_libraries(self) -> None:
         super()._find_libraries()
-        # Importing it loads the libraries in its package; they may as well lie on the search path.
-        with contextlib.suppress(ImportError):
+        # Importing it loads the libraries in its package; they may lie on the search path instead; `_missing` tells.
+        with contextlib.suppress(ImportError, OSError):
             import tensorrt  # noqa: F401
 
     def _options(self, provider: str) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -251,6 +252,25 @@ def test_cutting_on_the_cpu_counts(gpu: dict[str, Any], small_model: ModelSpec, 
 def test_trifles_on_the_cpu_do_not_count(gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path) -> None:
     gpu["places"] = {"Sigmoid": CPU, "Reshape": CPU, "Unsqueeze": CPU}
     with OnnxRuntimeCudaBackend(small_model, small_onnx, threads=2) as backend:
+        assert backend.describe()["fallback"] is None
+
+
+def test_an_older_onnx_runtime_is_believed_about_its_providers(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Older(StandIn):
+        @property
+        def get_provider_graph_assignment_info(self) -> Any:  # type: ignore[override]
+            raise AttributeError
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "get_provider_graph_assignment_info":
+                raise AttributeError
+            return super().__getattr__(name)
+
+    monkeypatch.setattr(sys.modules[__name__], "StandIn", Older)
+    with OnnxRuntimeCudaBackend(small_model, small_onnx, threads=2) as backend:
+        assert backend.describe()["provider"] == CUDA
         assert backend.describe()["fallback"] is None
 
 
