@@ -1,5 +1,6 @@
 """A picture of where two maps differ: the reference's map, dimmed, with the pixels marked whose class is another."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _mark_size(marks: npt.NDArray[np.int64], factor: float) -> int:
     """The side of a mark in cells, odd: five pixels of the picture where marks are rare, one where they are many."""
     share = float(marks.any(axis=0).mean())
     pixels = 5 if share < 0.001 else 3 if share < 0.02 else 1
-    return int(pixels / factor) // 2 * 2 + 1
+    return math.ceil(pixels / factor) | 1
 
 
 def _legend(draw: ImageDraw.ImageDraw, left: int, y: int, differences: Differences) -> int:
