@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("benexp")
 
-PATH_KEYS = ("tile_folder", "input_dir", "output_folder", "model.path")
+PATH_KEYS = (
+    *("tile_folder", "input_dir", "output_folder", "model.path"),
+    *("evaluate.patches", "evaluate.metadata", "evaluate.reference", "evaluate.map"),
+)
 
 SWEEP = ("-m", "--multirun")
 OPEN_KEYS = ("backend.", "layers.extra")

@@ -19,6 +19,8 @@ INTEGRITY = ("auto", "checksum", "structure", "none")
 SCL_CLASSES = range(12)
 FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+SPLITS = ("train", "validation", "test")
+REFERENCE_CODES = ("auto", "ids", "clc")
 
 
 @dataclass
@@ -86,6 +88,16 @@ class Calibration:
 
 
 @dataclass
+class Evaluate:
+    patches: str | None
+    metadata: str | None
+    split: str | None
+    reference: str | None
+    reference_codes: str
+    map: str | None
+
+
+@dataclass
 class Tracking:
     name: str
 
@@ -100,6 +112,7 @@ class Config:
     layers: Layers
     export: Export
     calibration: Calibration
+    evaluate: Evaluate
     tracking: Tracking
     tile_folder: str | None = None
     input_dir: str | None = None
@@ -195,6 +208,10 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
         limits.append((key, tolerance, precision in PRECISIONS, f"one of {', '.join(PRECISIONS)} as its last part"))
         limits.append((key, tolerance, 0 < tolerance <= 1, "a difference of probabilities, over 0 and up to 1"))
     limits.append(("calibration.patches", c.calibration.patches, 1 <= c.calibration.patches <= 65536, "1 to 65536"))
+    e = c.evaluate
+    limits.append(("evaluate.split", e.split, e.split in (None, *SPLITS), f"{', '.join(SPLITS)}, or null: all"))
+    codes = ", ".join(REFERENCE_CODES)
+    limits.append(("evaluate.reference_codes", e.reference_codes, e.reference_codes in REFERENCE_CODES, codes))
     return limits
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def classify(
         ThreadPoolExecutor(1, "read-ahead") as reader,
         tqdm(total=count, desc="classify", unit="patch", disable=None) as bar,
     ):
-        for chunk, (pixels, valid) in zip(chunks, _one_ahead(reader, read, chunks), strict=True):
+        for chunk, (pixels, valid) in zip(chunks, in_order(reader, read, chunks), strict=True):
             grid.valid[chunk.window.slices] |= valid
             wanted = valid_share(valid, chunk.origins, patches.patch_size) >= min_valid
             with clocks.stage("infer"):
@@ -81,9 +81,9 @@ def classify(
     return grid
 
 
-def _one_ahead(
+def in_order(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], ahead: int = 1
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """The results in order, with `ahead` of them under way while the caller works on one."""
     waiting: deque[Future[Result]] = deque()
     try:
@@ -111,7 +111,7 @@ def blockwise(
     ]
     # Blocks run beside each other, so the matrix products inside them must not start threads of their own.
     with ThreadPoolExecutor(threads, what) as pool, threadpool_limits(1, user_api="blas"):
-        results = _one_ahead(pool, work, blocks, ahead=2 * threads)
+        results = in_order(pool, work, blocks, ahead=2 * threads)
         yield zip(tqdm(blocks, desc=what, unit="block", disable=None), results, strict=True)
 
 

@@ -16,7 +16,11 @@ _PATCH = re.compile(r"^S2[A-D]_MSIL2A_\d{8}T\d{5,6}(_N\d{4}_R\d{3}_T\w{5})?_\d{1
 def is_patch(source: Source) -> bool:
     """Whether every band file is named after one BigEarthNet patch."""
     prefixes = {parsed.prefix for file in band_files(source) if (parsed := parse_band_file(file.file))}
-    return len(prefixes) == 1 and bool(_PATCH.match(prefixes.pop()))
+    return len(prefixes) == 1 and is_patch_name(prefixes.pop())
+
+
+def is_patch_name(name: str) -> bool:
+    return bool(_PATCH.match(name))
 
 
 def open_patch(source: Source) -> Product:

@@ -1,0 +1,29 @@
+"""How right answers are: a backend's about labelled patches, or a map's about a raster of the classes that are true."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benexp.config import Config
+from benexp.errors import BenexpError
+from benexp.measure.accuracy import metrics
+from benexp.tasks.evaluate_map import evaluate_map
+from benexp.tasks.evaluate_patches import evaluate_patches
+
+
+def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """Evaluate what the configuration names; the record. `say` is told the figures.
+
+    Raises BenexpError, before any long work, where the question is wrong or has no answer.
+    """
+    asked = config.evaluate
+    metrics()
+    if asked.patches and (asked.reference or asked.map):
+        raise BenexpError("evaluate.patches excludes evaluate.reference and evaluate.map: name one kind")
+    if asked.patches:
+        return [evaluate_patches(config, overrides, say)]
+    # A made-up product has its truth beside it.
+    if not asked.reference and (asked.map or not config.demo.size):
+        raise BenexpError(
+            "task=evaluate takes evaluate.patches= with evaluate.metadata=, or evaluate.reference=: name one"
+        )
+    return [evaluate_map(config, overrides, say)]
