@@ -13,8 +13,8 @@ from benexp.errors import BenexpError, one_line
 
 MODES = ("throughput", "latency")
 
-_COMPUTES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
-"""OpenVINO's word for the type of what is not quantised, by precision."""
+_COMPUTES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+"""OpenVINO's words for what it computes in."""
 _OUT_OF_MEMORY = (
     "out of gpu resources",
     "out of memory",
@@ -75,7 +75,7 @@ class OpenVinoBackend(Backend):
         model.reshape([self.batch_size, len(self.spec.bands), self.spec.patch_size, self.spec.patch_size])
         asked = self.precision
         can = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-        computes = _COMPUTES[asked] if asked.upper() in can else "f32"
+        computes = _COMPUTES.get(asked) if asked.upper() in can else "f32"
         self._compiled = core.compile_model(model, device, self._options(device, computes))
         self._compare_precision(asked, can)
         active = self._compiled.get_property("EXECUTION_DEVICES")
@@ -109,9 +109,12 @@ class OpenVinoBackend(Backend):
         if bands != list(self.spec.bands):
             raise BenexpError(f"{self.artefact} was exported for bands {bands}, not {list(self.spec.bands)}")
 
-    def _options(self, device: str, computes: str) -> dict[str, Any]:
-        # Never left to OpenVINO, which takes bf16 for fp32 models where the CPU has AMX.
-        options: dict[str, Any] = {"PERFORMANCE_HINT": self.mode.upper(), "INFERENCE_PRECISION_HINT": computes}
+    def _options(self, device: str, computes: str | None) -> dict[str, Any]:
+        options: dict[str, Any] = {"PERFORMANCE_HINT": self.mode.upper()}
+        # Not left to OpenVINO, which takes bf16 for fp32 models where the CPU has AMX. What is not quantised of an int8
+        # model may be bf16 there: its rounding is finer than that of 8 bits.
+        if computes:
+            options["INFERENCE_PRECISION_HINT"] = computes
         if device == "CPU":
             # It counts the machine's cores whatever the quota, and pins its threads to the first of them: the same
             # ones for every process, and where benexp decodes.
@@ -121,7 +124,7 @@ class OpenVinoBackend(Backend):
     def _compare_precision(self, asked: str, can: list[str]) -> None:
         """Whether the engine computes as asked: where it cannot, it takes fp32 without a word."""
         active = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if active == _COMPUTES[asked] and (asked != "int8" or "INT8" in can):
+        if active == _COMPUTES.get(asked) or (asked == "int8" and "INT8" in can):
             return
         runs = next((name for name, type_ in _COMPUTES.items() if type_ == active), active)
         known = ", ".join(name.lower() for name in can if name.lower() in self.precisions)
@@ -177,6 +180,7 @@ class OpenVinoBackend(Backend):
         active = {}
         if self._compiled is not None:
             active["streams"] = self._compiled.get_property("NUM_STREAMS")
+            active["computes"] = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
             if self.device == "cpu":
                 active["threads"] = self._compiled.get_property("INFERENCE_NUM_THREADS")
         return (
