@@ -41,18 +41,30 @@ def calibration_for_backend(products: Sequence[Path], config: Config, spec: Mode
 def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) -> Calibration:
     """`config.calibration.patches` patches, spread over at most eight of the products and over each of them.
 
-    Pixels are read when they are asked for. Raises BenexpError where a product cannot be opened, and on reading where
-    one has no patch that is half valid.
+    Pixels are read when they are asked for. Raises BenexpError where none of these products can be opened, and on
+    reading where none has a patch that is half valid; where only some have, the others are named in a warning.
     """
-    shares = _shares(products, config.calibration.patches)
-    names, keys = [], []
-    for product in shares:
-        with open_input(product, config, spec.bands, warn=False) as tile:
-            names.append(tile.name)
-            keys.append([tile.fingerprint, tile.offsets])
+    shares: dict[Path, int] = {}
+    names, keys, problems = [], [], []
+    for product, count in _shares(products, config.calibration.patches).items():
+        try:
+            with open_input(product, config, spec.bands, warn=False) as tile:
+                names.append(tile.name)
+                keys.append([tile.fingerprint, tile.offsets])
+                shares[product] = count
+        except BenexpError as error:
+            problems.append(error)
+    _tell(problems, bool(shares))
 
     def read() -> npt.NDArray[np.float32]:
-        patches = np.concatenate([_read(product, count, config, spec) for product, count in shares.items()])
+        parts, problems = [], []
+        for product, count in shares.items():
+            try:
+                parts.append(_read(product, count, config, spec))
+            except BenexpError as error:
+                problems.append(error)
+        _tell(problems, bool(parts))
+        patches = np.concatenate(parts)
         if len(patches) < config.calibration.patches:
             log.warning("calibration.patches=%d: only %d were found", config.calibration.patches, len(patches))
         return patches
@@ -71,6 +83,14 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
         source=f"{config.calibration.patches} patches of {', '.join(names)}",
         read=read,
     )
+
+
+def _tell(problems: Sequence[BenexpError], goes_on: bool) -> None:
+    """Warn of products that int8 is not calibrated on: one that is broken must not stop the tiles beside it."""
+    if problems and not goes_on:
+        raise problems[0]
+    for problem in problems:
+        log.warning("int8 is calibrated without one of the products: %s", problem)
 
 
 def _shares(products: Sequence[Path], count: int) -> dict[Path, int]:

@@ -69,6 +69,38 @@ def test_one_bad_kind_fails_the_whole() -> None:
     assert not report["passed"]
 
 
+def two_kinds() -> dict[str, Floats]:
+    return {"good": np.zeros((3, 1, 2, 2), np.float32), "bad": np.ones((1, 1, 2, 2), np.float32)}
+
+
+def test_kinds_without_a_vote_are_reported_all_the_same() -> None:
+    report = compare(
+        lambda batch: np.zeros((len(batch), 2), np.float32),
+        lambda batch: np.full((len(batch), 2), 0.01 + 0.9 * batch.mean(), np.float32),
+        two_kinds(),
+        tolerance=0.1,
+        decides=("good",),
+    )
+    assert report["passed"]
+    assert report["patches"] == 3
+    assert report["max_abs_diff"] == pytest.approx(0.01)
+    assert [report["kinds"][kind]["passed"] for kind in ("good", "bad")] == [True, False]
+    assert [report["kinds"][kind]["decides"] for kind in ("good", "bad")] == [True, False]
+    assert report["kinds"]["bad"]["max_abs_diff"] == pytest.approx(0.91)
+
+
+def test_nan_has_a_vote_everywhere() -> None:
+    report = compare(
+        lambda batch: np.zeros((len(batch), 2), np.float32),
+        lambda batch: np.full((len(batch), 2), np.nan if batch.any() else 0, np.float32),
+        two_kinds(),
+        tolerance=0.1,
+        decides=("good",),
+    )
+    assert not report["passed"]
+    assert np.isnan(report["max_abs_diff"])
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(5, [1, 4]), (1, [1])])
 def test_two_batch_sizes(count: int, sizes: list[int]) -> None:
     seen = []
