@@ -9,23 +9,29 @@ from pathlib import Path
 def available() -> int:
     """Cores by affinity, cut down to the cgroup's CPU quota: engines that count the machine's cores start too many."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *(_quota(group) for group in _groups())]))
+    limit = quota()
+    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
-def _groups() -> Iterator[Path]:
+def quota(root: Path = Path("/")) -> float | None:
+    """The cores' worth of time that this process's control groups allow, such as 1.5; None where they set no limit."""
+    return min((limit for group in groups(root) if (limit := _quota(group)) is not None), default=None)
+
+
+def groups(root: Path = Path("/")) -> Iterator[Path]:
     """The folders of this process's control groups, from its own to the root: each may set a quota."""
-    root = Path("/sys/fs/cgroup")
-    yield root
-    own = Path("/proc/self/cgroup")
+    top = root / "sys/fs/cgroup"
+    yield top
+    own = root / "proc/self/cgroup"
     for line in own.read_text().splitlines() if own.exists() else []:
         name = line.rpartition(":")[2].strip("/")
         while name:
-            yield root / name
+            yield top / name
             name = name.rpartition("/")[0]
 
 
-def _quota(group: Path) -> int:
-    """Whole cores of the quota in a group's folder (version 2, then 1), rounded up; a large number without one."""
+def _quota(group: Path) -> float | None:
+    """The quota in a group's folder (version 2, then 1), in cores."""
     try:
         if (version2 := group / "cpu.max").exists():
             limit, period = version2.read_text().split()
@@ -33,5 +39,5 @@ def _quota(group: Path) -> int:
             limit = (group / "cpu" / "cpu.cfs_quota_us").read_text()
             period = (group / "cpu" / "cpu.cfs_period_us").read_text()
     except OSError:
-        return 1 << 16
-    return 1 << 16 if limit.strip() in ("max", "-1") else math.ceil(int(limit) / int(period))
+        return None
+    return None if limit.strip() in ("max", "-1") else int(limit) / int(period)
