@@ -14,7 +14,7 @@ import psutil
 from benexp import cores
 from benexp.version import __version__
 
-LIBRARIES = ("numpy", "rasterio", "torch", "timm", "configilm", "onnxruntime", "hydra-core")
+LIBRARIES = ("numpy", "rasterio", "torch", "timm", "configilm", "onnxruntime", "scikit-learn", "hydra-core")
 
 
 def environment() -> dict[str, Any]:

@@ -1,0 +1,313 @@
+"""Patches and maps against what is true, through the command line."""
+
+import csv
+import importlib.util
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+from benexp import classify
+from benexp.app import main
+from benexp.backends.base import Backend
+from benexp.classes import NAMES
+from tests.products.builders import TEN, random_arrays, write_band, write_folder, write_patch
+from tests.products.test_labelled import write_metadata
+
+pytest.importorskip("sklearn")
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+PATCH = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_{}"
+COMMON = ("task=evaluate", "model=demo", "backend=null", f"backend._target_={__name__}.Knows")
+
+
+class Knows(Backend):
+    """Reads the class off B02: DN 100 times the id, and the next class, half as sure."""
+
+    def _infer(self, patches: np.ndarray) -> np.ndarray:
+        ids = np.rint(np.median(patches[:, 0], axis=(1, 2)) / 100).astype(int) % 19
+        return np.eye(19, dtype=np.float32)[ids] * 0.9 + np.eye(19, dtype=np.float32)[(ids + 1) % 19] * 0.45
+
+
+def uniform(which: int) -> dict[str, np.ndarray]:
+    arrays = random_arrays((120, 120))
+    arrays["B02"][:] = max(1, 100 * which)
+    return arrays
+
+
+@pytest.fixture
+def patches(tmp_path: Path) -> Path:
+    """Five patches: 0 to 2 of their classes in `test`, the third wrongly labelled; one in `train`; one unknown."""
+    for i in range(5):
+        write_patch(tmp_path / "ben", name=PATCH.format(f"1_{i}"), arrays=uniform(i))
+    columns = {
+        "patch_id": [PATCH.format(f"1_{i}") for i in (0, 1, 2, 3, 9)],
+        "labels": [[NAMES[0]], [NAMES[1]], [NAMES[7]], [NAMES[3]], [NAMES[3]]],
+        "split": ["test", "test", "test", "train", "test"],
+    }
+    write_metadata(tmp_path / "metadata.parquet", columns)
+    return tmp_path / "ben"
+
+
+def asked(patches: Path) -> list[str]:
+    return [*COMMON, f"evaluate.patches={patches}", f"evaluate.metadata={patches.parent / 'metadata.parquet'}"]
+
+
+def test_labelled_patches(patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main([*asked(patches), f"output_folder={out}"]) == 0
+    folder = out / "ben_test"
+    assert {path.name for path in folder.iterdir()} == {"ben_test_accuracy.csv", "evaluation.json"}
+    record = json.loads((folder / "evaluation.json").read_text())
+    assert record["patches"] == {
+        "evaluated": 3,
+        "left_out": {
+            "labelled but not in evaluate.patches": 1,
+            "without labels": 1,
+            "of another split": 1,
+            "with too few valid pixels": 0,
+        },
+    }
+    by_name = {row["class_name"]: row for row in record["classes"]}
+    assert [by_name[NAMES[i]]["f1"] for i in (0, 1, 2, 7, 5)] == [1, 1, 0, 0, None]
+    # Class 1 is sure of its own patch before it is half sure of another; 7 finds its patch among the last.
+    assert [by_name[NAMES[i]]["average_precision"] for i in (0, 1, 7, 2)] == [1, 1, pytest.approx(1 / 3), None]
+    assert record["macro"]["average_precision"] == pytest.approx((1 + 1 + 1 / 3) / 3)
+    assert record["macro"]["f1"] == pytest.approx(0.5)
+    assert record["micro"]["f1"] == pytest.approx(2 / 3)
+    assert record["backend"]["backend"] == "Knows"
+    assert record["model"]["name"] == "demo"
+    assert record["patches_per_second"] > 0
+    assert record["config"]["evaluate"]["split"] == "test"
+    said = capsys.readouterr().out
+    assert "3 patches with demo on Knows at fp32" in said
+    assert "1 labelled but not in evaluate.patches, 1 without labels, 1 of another split" in said
+
+
+def test_thresholds_are_those_of_the_multilabel_layer(patches: Path, tmp_path: Path) -> None:
+    assert main([*asked(patches), f"output_folder={tmp_path / 'out'}", "layers.thresholds=0.4"]) == 0
+    record = json.loads((tmp_path / "out" / "ben_test" / "evaluation.json").read_text())
+    assert [row["predicted"] for row in record["classes"]][:4] == [1, 2, 2, 1]
+
+
+def test_batches_change_nothing(patches: Path, tmp_path: Path) -> None:
+    found = []
+    for batch in (1, 2, 64):
+        out = tmp_path / f"out_{batch}"
+        assert (
+            main([*asked(patches), "evaluate.split=null", f"backend.batch_size={batch}", f"output_folder={out}"]) == 0
+        )
+        found.append((out / "ben_all" / "ben_all_accuracy.csv").read_text())
+    assert found[0] == found[1] == found[2]
+    assert found[0].count("\n") == 1 + 19 + 2
+
+
+def test_patches_without_enough_data_are_counted(patches: Path, tmp_path: Path) -> None:
+    arrays = uniform(1)
+    arrays["B05"][10:] = 0
+    shutil.rmtree(patches / PATCH.format("1_1"))
+    write_patch(patches, name=PATCH.format("1_1"), arrays=arrays)
+    assert main([*asked(patches), f"output_folder={tmp_path / 'out'}"]) == 0
+    record = json.loads((tmp_path / "out" / "ben_test" / "evaluation.json").read_text())
+    assert record["patches"]["evaluated"] == 2
+    assert record["patches"]["left_out"]["with too few valid pixels"] == 1
+    assert record["classes"][1]["labelled"] == 0
+
+
+def test_a_dry_run_counts_patches(patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*asked(patches), f"output_folder={tmp_path / 'out'}", "dry_run=true"]) == 0
+    assert "ben_test: 3 patches would be classified" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def refused(arguments: list[str], caplog: pytest.LogCaptureFixture, out: Path) -> str:
+    """The one line that the user sees; nothing must have been written."""
+    with caplog.at_level(logging.ERROR, "benexp"):
+        assert main([*arguments, f"output_folder={out}"]) == 1
+    assert not out.exists()
+    return caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["evaluate.split=validation"], "has no patches of it (splits: test, train)"),
+        (["evaluate.split=dev"], "evaluate.split=dev: takes train, validation, test, or null: all"),
+        (["evaluate.metadata=null"], "evaluate.metadata= is missing"),
+        (["evaluate.reference=x.tif"], "evaluate.patches excludes evaluate.reference"),
+        (["tile_folder=PATCHES/" + PATCH.format("1_0")], "are what an int8 backend is calibrated on"),
+    ],
+)
+def test_wrong_questions_about_patches(
+    patches: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, extra: list[str], words: str
+) -> None:
+    extra = [argument.replace("PATCHES", str(patches)) for argument in extra]
+    assert words in refused([*asked(patches), *extra], caplog, tmp_path / "out")
+
+
+def test_wrong_patches(patches: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (patches / PATCH.format("1_2") / f"{PATCH.format('1_2')}_B08.tif").unlink()
+    assert f"{PATCH.format('1_2')} lacks the bands B08" in refused(asked(patches), caplog, tmp_path / "out")
+    metadata = tmp_path / "metadata.parquet"
+    names, split = [PATCH.format("1_0")], ["test"]
+    write_metadata(metadata, {"patch_id": names, "labels": [["Sea and ocean"]], "split": split})
+    assert "'Sea and ocean', a label of" in refused(asked(patches), caplog, tmp_path / "out")
+    write_metadata(metadata, {"patch_id": names, "labels": [[]], "split": split})
+    assert "have no labelled patch of split test in common" in refused(asked(patches), caplog, tmp_path / "out")
+
+
+def benv2() -> Path:
+    """The real patches that travel inside configilm, found without importing it."""
+    spec = importlib.util.find_spec("configilm")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("configilm is not installed")
+    return Path(spec.submodule_search_locations[0]) / "extra" / "mock_data" / "BENv2"
+
+
+def test_the_real_patches(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    for name, counts in (
+        ("metadata", (6, 6, 12)),
+        ("metadata_for_patches_with_snow_cloud_or_shadow", (2, 18, 4)),
+    ):
+        arguments = [
+            f"evaluate.patches={benv2() / 'BigEarthNet-V2-LMDB'}",
+            f"evaluate.metadata={benv2() / name}.parquet",
+        ]
+        assert main([*COMMON, *arguments, f"output_folder={tmp_path / name}"]) == 0
+        record = json.loads((tmp_path / name / "BigEarthNet-V2-LMDB_test" / "evaluation.json").read_text())
+        left_out = record["patches"]["left_out"]
+        found = (record["patches"]["evaluated"], left_out["without labels"], left_out["of another split"])
+        assert found == counts
+        assert 0 < record["micro"]["average_precision"] < 1
+
+
+def product(folder: Path) -> tuple[Path, np.ndarray]:
+    """A folder of bands of 240 x 240 pixels, class 1 in the left half and 4 in the right one, and its truth."""
+    arrays = random_arrays((240, 240))
+    arrays["B02"][:, :120], arrays["B02"][:, 120:] = 100, 400
+    arrays["B03"][:10] = 0
+    truth = np.full((240, 240), 4, np.uint8)
+    truth[:, :120] = 1
+    return write_folder(folder / "scene", arrays=arrays), truth
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    return found
+
+
+PLAIN = ("offset=none", "chunking.stride=120", "chunking.blend=flat")
+
+
+def test_a_tile_is_classified_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene, truth = product(tmp_path)
+    truth[200:, :60] = 4
+    write_band(tmp_path / "truth.tif", truth, 10, nodata=255)
+    arguments = [*COMMON, *PLAIN, f"tile_folder={scene}", f"evaluate.reference={tmp_path / 'truth.tif'}"]
+    assert main([*arguments, f"output_folder={tmp_path / 'out'}"]) == 0
+    folder = tmp_path / "out" / "scene"
+    made = {f"scene_{what}" for what in ("confusion.csv", "accuracy.csv", "confusion.png")}
+    assert made | {"evaluation.json", "run.json", "scene_class.tif"} <= {path.name for path in folder.iterdir()}
+    record = figures(folder)
+    assert record["reference_codes"] == "ids"
+    assert record["pixels"]["compared"] == 240 * 230
+    assert record["pixels"]["left_out"]["without a class in the map"] == 240 * 10
+    assert record["confusion"][4][1] == 40 * 60
+    assert record["overall_accuracy"] == pytest.approx(1 - 40 * 60 / (240 * 230))
+    assert record["classes"][4]["precision"] == 1
+    assert record["map_hash"] == json.loads((folder / "run.json").read_text())["map_hash"]
+    assert record["backend"]["backend"] == "Knows"
+    assert "scene against truth.tif, read as class ids 0 to 18" in capsys.readouterr().out
+    with (folder / "scene_confusion.csv").open() as file:
+        assert sum(int(row[name]) for row in csv.DictReader(file) for name in NAMES) == 240 * 230
+
+
+def test_a_map_that_is_there_is_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scene, truth = product(tmp_path)
+    codes = np.select([truth == 1, truth == 4], [212, 422]).astype(np.uint16)
+    codes[:20] = 124
+    # The reference is finer than the map, and half of it lies west of it.
+    wide = np.concatenate([codes[:, ::-1], codes], axis=1).repeat(2, 0).repeat(2, 1)
+    with rasterio.open(scene / "B02.tif") as band:
+        west, north = band.bounds.left, band.bounds.top
+    write_band(tmp_path / "clc.tif", wide, 5, origin=(west - 2400, north))
+    classify(scene, tmp_path / "maps", "model=demo", *COMMON[2:], *PLAIN)
+    mapped = tmp_path / "maps" / "scene" / "scene_class.tif"
+    asked = ["task=evaluate", f"evaluate.map={mapped}", f"evaluate.reference={tmp_path / 'clc.tif'}"]
+    assert main([*asked, f"output_folder={tmp_path / 'out'}"]) == 0
+    record = figures(tmp_path / "out" / "scene")
+    assert record["reference_codes"] == "clc"
+    assert record["overall_accuracy"] == record["kappa"] == 1
+    assert record["pixels"]["left_out"]["of value 124 in the reference"] == 240 * 10
+    assert record["model"]["name"] == "demo"
+    assert record["notes"] == []
+    # Away from its run's record, the map's tags are all that is known.
+    shutil.copy(mapped, tmp_path / "scene_class.tif")
+    asked[1] = f"evaluate.map={tmp_path / 'scene_class.tif'}"
+    assert main([*asked, f"output_folder={tmp_path / 'out'}"]) == 0
+    record = figures(tmp_path / "out" / "scene")
+    assert record["backend"] == {"backend": "Knows", "precision": "fp32"}
+    assert "no run.json of this map is beside it" in caplog.text
+
+
+def test_the_demo_has_its_truth_with_it(tmp_path: Path) -> None:
+    arguments = ["experiment=demo", "demo.size=240", f"output_folder={tmp_path}"]
+    assert main([*arguments, "task=evaluate", *COMMON[2:]]) == 0
+    record = figures(next(path.parent for path in tmp_path.glob("*/evaluation.json")))
+    assert record["reference"].endswith("_truth.tif")
+    with rasterio.open(record["reference"]) as raster:
+        valid = int((raster.read(1) != 255).sum())
+    assert record["pixels"]["compared"] + record["pixels"]["left_out"]["without a value in the reference"] <= 240**2
+    assert record["pixels"]["compared"] <= valid
+    assert sum(map(sum, record["confusion"])) == record["pixels"]["compared"] > 0
+
+
+def test_a_wrong_reference_is_told_before_the_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scene, truth = product(tmp_path)
+    write_band(tmp_path / "r.tif", truth + 100, 10)
+    asked = [*COMMON, *PLAIN, f"tile_folder={scene}"]
+    out = tmp_path / "out"
+    assert "are neither class ids" in refused([*asked, f"evaluate.reference={tmp_path / 'r.tif'}"], caplog, out)
+    write_band(tmp_path / "r.tif", truth, 10, crs="EPSG:32631")
+    assert "warp it first" in refused([*asked, f"evaluate.reference={tmp_path / 'r.tif'}"], caplog, out)
+    assert "or evaluate.reference=: name one" in refused(asked, caplog, out)
+    assert "name one" in refused([*asked, "evaluate.reference=r", "evaluate.map=m"], caplog, out)
+    codes = "evaluate.reference_codes=names"
+    assert "takes auto, ids, clc" in refused([*asked, "evaluate.reference=r", codes], caplog, out)
+
+
+def test_a_reference_map_of_bigearthnet(tmp_path: Path) -> None:
+    """Its patch is one of configilm's: laid out as the archive does, it is compared pixel by pixel."""
+    found = sorted(SHARED.glob("bigearthnet-v2/Reference_Maps/*/*/*_reference_map.tif"))
+    lmdb = pytest.importorskip("lmdb")
+    if not found:
+        pytest.skip("no reference map here")
+    from safetensors.numpy import load
+
+    name = found[0].stem.removesuffix("_reference_map")
+    with lmdb.open(str(benv2() / "BigEarthNet-V2-LMDB"), readonly=True, lock=False) as environment:
+        arrays = load(environment.begin().get(name.encode()))
+    with rasterio.open(found[0]) as raster:
+        origin, crs = (raster.bounds.left, raster.bounds.top), raster.crs.to_string()
+        codes = raster.read(1)
+    for band in TEN:
+        path = tmp_path / name / f"{name}_{band}.tif"
+        write_band(path, arrays[band], 1200 // len(arrays[band]), block=None, origin=origin, crs=crs)
+    asked = [*COMMON, f"tile_folder={tmp_path / name}", f"evaluate.reference={found[0]}"]
+    assert main([*asked, f"output_folder={tmp_path / 'out'}"]) == 0
+    record = figures(tmp_path / "out" / name)
+    assert record["reference_codes"] == "clc"
+    assert record["pixels"]["compared"] == 14400
+    pixels = {row["class_name"]: row["reference_pixels"] for row in record["classes"] if row["reference_pixels"]}
+    assert pixels == {
+        "Arable land": int((codes == 211).sum()),
+        "Pastures": int((codes == 231).sum()),
+        "Broad-leaved forest": int((codes == 311).sum()),
+        "Mixed forest": int((codes == 313).sum()),
+    }
