@@ -1,5 +1,6 @@
 """PyTorch, running the checkpoint as it is."""
 
+import sys
 from typing import Any, ClassVar
 
 import numpy as np
@@ -87,6 +88,8 @@ class TorchBackend(Backend):
         return isinstance(error, torch.OutOfMemoryError) or cpu or super()._is_out_of_memory(error)
 
     def _close(self) -> None:
+        if "torch" not in sys.modules:  # it is missing, which must not hide that it was told so
+            return
         import torch
 
         self._model = None
