@@ -40,7 +40,7 @@ def export_onnx(
         raise BenexpError(f"export to ONNX at {precision}: takes {', '.join(PRECISIONS)}")
     try:
         import onnx  # noqa: F401
-        import onnxruntime
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
 
         from benexp.models.classifier import load_classifier
@@ -49,15 +49,7 @@ def export_onnx(
             f"exporting {spec.name} to ONNX needs {error.name}: pip install 'benexp[torch,cpu]', "
             f"or use an exported file with model=onnx model.path=FILE"
         ) from error
-    providers: Sequence[str] = ("CPUExecutionProvider",)
-    if precision == "bf16":
-        # No other provider here has convolutions of that type, and what cannot be run cannot be checked.
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise BenexpError(
-                f"the bf16 export of {spec.name} to ONNX cannot be checked here: ONNX Runtime has bf16 convolutions on "
-                f"CUDA only; export fp32, which OpenVINO and TensorRT run at bf16 themselves"
-            )
-        providers = ("CUDAExecutionProvider",)
+    providers = check_providers(precision)
 
     def build(made: Path) -> None:
         reduced = load_classifier(spec, precision) if precision != "fp32" else classifier
@@ -81,6 +73,21 @@ def export_onnx(
         if precision == "fp32"
         else f"use fp32, or allow more with export.tolerance.{precision}",
     )
+
+
+def check_providers(precision: str) -> Sequence[str]:
+    """The providers of ONNX Runtime that an export is checked on. Raises BenexpError where this machine has none."""
+    if precision != "bf16":
+        return ("CPUExecutionProvider",)
+    import onnxruntime
+
+    # No other provider here has convolutions of that type, and what cannot be run cannot be checked.
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise BenexpError(
+            "a bf16 export to ONNX cannot be checked here: ONNX Runtime has bf16 convolutions on CUDA only; "
+            "export fp32, which OpenVINO and TensorRT run at bf16 themselves"
+        )
+    return ("CUDAExecutionProvider",)
 
 
 def _write(

@@ -1,0 +1,174 @@
+"""Exports through the command line and from Python: what lies there afterwards, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from benexp import BenexpError
+from benexp.app import main, quote, run
+from benexp.models.resolve import resolve
+from benexp.tasks import export as task
+from benexp.usage import conf_folder
+from exporters import onnx, openvino, tensorrt
+from tests.products.builders import write_folder
+
+
+def export(folder: Path, *overrides: str, said: list[str] | None = None) -> dict[str, Any]:
+    """The record of `benexp task=export model=demo output_folder=FOLDER OVERRIDES`."""
+    words = [quote(word) for word in ("task=export", "model=demo", f"output_folder={folder}", *overrides)]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose("config", words)
+    return run(composed, words, (said if said is not None else []).append)[0]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
+    said: list[str] = []
+    return export(tmp_path_factory.mktemp("exports"), said=said), said
+
+
+@pytest.fixture
+def exported(done: tuple[dict[str, Any], list[str]]) -> list[str]:
+    """What makes the exported file the model."""
+    return ["model=onnx", f"model.path={done[0]['path']}"]
+
+
+def test_file_report_and_item_lie_beside_each_other(done: tuple[dict[str, Any], list[str]]) -> None:
+    record, _ = done
+    path = Path(record["path"])
+    names = ["demo-fp32.onnx", "demo-fp32.parity.json", "demo-fp32.stac.json"]
+    assert sorted(file.name for file in path.parent.iterdir()) == names
+    assert sorted(Path(file).name for file in record["files"]) == names
+    parity = json.loads(path.with_suffix(".parity.json").read_text())
+    assert parity["passed"] is True
+    assert parity["max_abs_diff"] == record["parity"]["max_abs_diff"] <= 1e-4
+    assert parity["made_by"]["model"]["name"] == "demo"
+    assert "task=export" in parity["made_by"]["overrides"]
+    assert parity["made_by"]["libraries"]["torch"]
+    item = json.loads(path.with_suffix(".stac.json").read_text())
+    assert item["properties"]["benexp:parity"]["passed"] is True
+    assert item["properties"]["license"] == "MIT"
+
+
+def test_the_end_names_files_differences_and_the_next_command(done: tuple[dict[str, Any], list[str]]) -> None:
+    record, said = done
+    lines = "\n".join(said).splitlines()
+    assert lines[0] == f"{record['path']}  {Path(record['path']).stat().st_size / 1e6:.1f} MB"
+    rows = {line.split()[1]: line.split() for line in lines[4:-1]}
+    assert set(rows) == {"realistic", "random", "constant", "zero", "saturated", "all"}
+    assert float(rows["all"][2]) == pytest.approx(record["parity"]["max_abs_diff"], rel=0.1)
+    assert rows["all"][-1] == "yes"
+    assert f"model=onnx model.path={record['path']} backend=onnxruntime-cpu" in lines[-1]
+
+
+def test_the_file_is_a_model(done: tuple[dict[str, Any], list[str]]) -> None:
+    spec = resolve({"weights": "onnx", "path": done[0]["path"]})
+    assert spec.name == "demo"
+    assert spec.precision == "fp32"
+
+
+def test_over_tolerance_leaves_the_file_of_before_and_the_worst_patch(
+    done: tuple[dict[str, Any], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(done[0]["path"])
+    before = path.read_bytes()
+    arguments = ["task=export", "model=demo", f"output_folder={path.parent}", "export.tolerance.fp32=1e-12"]
+    assert main(arguments) == 1
+    assert f"the patch that differs most is in {path.with_suffix('.worst.npz')}" in caplog.text
+    assert path.read_bytes() == before
+    path.with_suffix(".worst.npz").unlink()
+
+
+def test_int8_is_calibrated_and_checked_on_the_products_named(exported: list[str], tmp_path: Path) -> None:
+    product = write_folder(tmp_path / "product", size=(240, 240))
+    asked = (f"tile_folder={product}", "offset=none", "calibration.patches=4", "export.precision=int8")
+    said: list[str] = []
+    record = export(tmp_path / "out", *exported, *asked, "export.tolerance.int8=1", said=said)
+    assert Path(record["path"]).name == "demo-int8.onnx"
+    assert record["parity"]["kinds"]["real"]["patches"] >= 1
+    assert "backend=onnxruntime-cpu backend.precision=int8" in said[-1]
+    with pytest.raises(BenexpError, match="differs from the fp32 model"):
+        export(tmp_path / "none", *exported, *asked, "export.tolerance.int8=1e-9")
+    assert [path.name for path in (tmp_path / "none").iterdir()] == ["demo-int8.worst.npz"]
+
+
+def test_openvino_files(exported: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    said: list[str] = []
+    record = export(tmp_path, *exported, "export.format=openvino", said=said)
+    stem = "demo-fp32-openvino"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{stem}{suffix}" for suffix in (".xml", ".bin", ".parity.json", ".stac.json")
+    }
+    assert f"model.path={record['path']} backend=openvino" in said[-1]
+    assets = json.loads((tmp_path / f"{stem}.stac.json").read_text())["assets"]
+    assert set(assets) == {"model", "weights", "parity"}
+
+
+def test_without_tensorrt_there_is_what_to_build_an_engine_of_and_how(exported: list[str], tmp_path: Path) -> None:
+    try:
+        import tensorrt  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        pytest.skip("TensorRT is installed")
+    said: list[str] = []
+    with pytest.raises(BenexpError, match=r"no engine was built: .*pip install 'benexp\[tensorrt\]'"):
+        export(tmp_path, *exported, "export.format=tensorrt", "export.batch=8", said=said)
+    assert f"trtexec --onnx={exported[1].partition('=')[2]}" in said[0]
+    assert f"--saveEngine={tmp_path / 'demo-fp32-batch8-tensorrt.engine'}" in said[0]
+    assert not list(tmp_path.glob("*.engine"))
+
+
+def test_dry_run_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "resolve", no_work)
+    said: list[str] = []
+    folder = tmp_path / "later"
+    export(folder, "export.precision=fp16", "export.batch=4", "dry_run=true", said=said)
+    assert f"would make {folder / 'demo-fp16-batch4.onnx'} from demo" in said[0]
+    assert "may differ by 0.01" in said[0]
+    assert not folder.exists()
+
+
+def no_work(*_: Any, **__: Any) -> None:
+    raise AssertionError("work was begun")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["export.format=openvino", "export.precision=bf16"], "export.format=openvino takes fp32, int8; "),
+        (["export.format=openvino", "export.batch=8"], "export.batch=8: openvino at fp32 takes any batch"),
+        (["export.format=tensorrt"], "export.batch is not set: a TensorRT engine"),
+        (["export.precision=int8"], "int8 needs patches to calibrate on: name a product"),
+        (["export.precision=int8", "export.batch=8", "input_dir=x"], "export.batch=8: onnx at int8 takes any batch"),
+        (["model=onnx", "model.path=a.onnx"], "a.onnx is exported already: ONNX at fp32 is made of checkpoints"),
+        (["tile_folder=a", "input_dir=b"], "tile_folder and input_dir exclude each other"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_work(
+    overrides: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "resolve", no_work)
+    with pytest.raises(BenexpError) as caught:
+        export(tmp_path / "out", *overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bf16_onnx_without_cuda_is_refused_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(task, "resolve", no_work)
+    with pytest.raises(BenexpError, match="bf16 export to ONNX cannot be checked here"):
+        export(tmp_path, "export.precision=bf16")
+
+
+def test_precisions_are_those_of_the_exporters() -> None:
+    assert set(task.PRECISIONS["onnx"]) == {*onnx.PRECISIONS, "int8"}
+    assert task.PRECISIONS["openvino"] == openvino.PRECISIONS
+    assert task.PRECISIONS["tensorrt"] == tensorrt.PRECISIONS
