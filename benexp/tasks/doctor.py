@@ -1,0 +1,183 @@
+"""What works on this machine: `benexp task=doctor` tries every backend at every precision and says why not."""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benexp import cores
+from benexp.backends.onnxruntime import check_one_runtime
+from benexp.config import Config
+from benexp.errors import BenexpError, one_line
+from benexp.measure.environment import environment
+from benexp.models.resolve import resolve
+from benexp.tasks.trials import Outcome, Trial, trials_of, try_backend
+from benexp.usage import conf_folder
+
+LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "tensorrt")
+FEATURES = {
+    "AVX2": "avx2",
+    "AVX512": "avx512f",
+    "VNNI": r"avx512_vnni|avx_vnni",
+    "bf16": r"avx512_bf16",
+    "AMX": r"amx_(?:bf16|int8)",
+}
+"""What makes a processor's reduced precisions quick, and how Linux calls it."""
+WIDTH = 118
+
+
+def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """Try every backend of conf/backend, and one of the user's own; a record for each backend, precision and device.
+
+    The model is the one that the command line names, else the demo model. Raises BenexpError where nothing works.
+    """
+    for line in _machine():
+        say(line)
+    try:
+        check_one_runtime()
+    except BenexpError as error:
+        say(f"\nTO MEND FIRST: {error}")
+    model = _model(config, overrides)
+    spec = resolve(model, patch_size=config.chunking.patch_size, seed=config.seed)
+    say(f"\ntrying every backend on {spec.name} ({spec.source}); the first time, files are exported for them ...\n")
+    backends = _backends(config)
+    width = max(map(len, backends))
+    say(_row(width, "backend", "device", "precision", "result", ""))
+    tried: dict[str, list[Outcome]] = {}
+    for name, backend in backends.items():
+        tried[name] = _try(backend, model, config)
+        for line in _rows(width, name, tried[name]):
+            say(line)
+    if not any(outcome.verdict == "works" for name in tried if name != "null" for outcome in tried[name]):
+        raise BenexpError("no backend works on this machine: the table says why, and what to install")
+    return [{"backend": name, **dataclasses.asdict(outcome)} for name, found in tried.items() for outcome in found]
+
+
+def _model(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+    if any(re.match(r"\+*model[.=]", override) for override in overrides):
+        return dataclasses.asdict(config.model)
+    return _yaml(conf_folder() / "model" / "demo.yaml")
+
+
+def _backends(config: Config) -> dict[str, dict[str, Any]]:
+    """The backends that benexp ships, by the names of their files, and the user's, if `backend._target_` names one."""
+    shipped = {path.stem: _yaml(path) for path in sorted((conf_folder() / "backend").glob("*.yaml"))}
+    target = config.backend["_target_"]
+    if all(backend["_target_"] != target for backend in shipped.values()):
+        shipped[target.rpartition(".")[2]] = dict(config.backend)
+    return shipped
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _try(backend: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> list[Outcome]:
+    try:
+        trials = trials_of(backend)
+    except BenexpError as error:
+        return [Outcome(Trial(str(backend.get("precision", "")), ""), "does not work", str(error))]
+    return try_backend(
+        backend,
+        trials,
+        model,
+        patch_size=config.chunking.patch_size,
+        seed=config.seed,
+        # How exact int8 is, made-up patches to calibrate on do not tell: task=compare does.
+        tolerances={**config.export.tolerance, "int8": 1.0},
+    )
+
+
+def _machine() -> Iterator[str]:
+    """Facts, a line each."""
+    facts = environment()
+    memory = psutil.virtual_memory()
+    revision = f" ({facts['git_revision']})" if facts["git_revision"] else ""
+    yield f"benexp      {facts['benexp']}{revision}, Python {facts['python']}, {facts['system']}"
+    yield f"processor   {facts['processor']}; {_features()}"
+    yield f"cores       {cores.available()} usable of {os.cpu_count()}"
+    yield f"memory      {memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB free"
+    yield f"GPU         {_gpus()}"
+    installed = {name: version for name in LIBRARIES if (version := _version(name))}
+    missing = [name for name in LIBRARIES if name not in installed]
+    yield _hanging("libraries   ", ", ".join(f"{name} {version}" for name, version in installed.items()) or "none")
+    if missing:
+        yield _hanging("            ", f"not installed: {', '.join(missing)}")
+    yield f"GDAL        {_gdal()}"
+
+
+def _features() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    if not flags:
+        return "instruction sets unknown"
+    words = flags[1].split()
+    there = {name: any(re.fullmatch(pattern, word) for word in words) for name, pattern in FEATURES.items()}
+    has, lacks = ([name for name in FEATURES if there[name] is which] for which in (True, False))
+    return "; ".join(filter(None, (", ".join(has), f"no {', '.join(lacks)}" if lacks else "")))
+
+
+def _gpus() -> str:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return "no NVIDIA driver here (no nvidia-smi)"
+    command = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"nvidia-smi failed: {one_line(error)}"
+    found = [line.strip().rpartition(", ") for line in said.stdout.splitlines() if line.strip()]
+    if said.returncode or not found:
+        return f"nvidia-smi failed: {' '.join((said.stdout + said.stderr).split()) or 'it said nothing'}"
+    return "; ".join(f"{name}, driver {driver}" for name, _, driver in found)
+
+
+def _gdal() -> str:
+    import rasterio
+
+    with rasterio.Env() as env:
+        reads = "JP2OpenJPEG" in env.drivers()
+    jp2 = "reads JPEG2000 (JP2OpenJPEG)" if reads else "has no JP2OpenJPEG: products of the archive cannot be read"
+    return f"{rasterio.__gdal_version__} in rasterio {rasterio.__version__}, {jp2}"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _rows(width: int, name: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """A line for precisions of a backend that fare alike on a device; below it why they fail and what mends it."""
+    for (device, verdict, what), group in groupby(outcomes, key=lambda o: (o.trial.device, o.verdict, o.what)):
+        alike = list(group)
+        precisions = " ".join(outcome.trial.precision for outcome in alike)
+        yield _row(width, name, device, precisions, verdict, what if verdict == "works" else "")
+        if verdict != "works":
+            yield _hanging("    ", what)
+            if alike[0].install:
+                yield f"    install: {alike[0].install}"
+
+
+def _row(width: int, name: str, device: str, precisions: str, verdict: str, what: str) -> str:
+    return f"{name:<{width}}  {device:<6}  {precisions:<19}  {verdict:<13}  {what}".rstrip()
+
+
+def _hanging(start: str, text: str) -> str:
+    """`start` and `text`, whose further lines stand below its first."""
+    lines = textwrap.wrap(text, WIDTH - len(start), break_long_words=False, break_on_hyphens=False) or [""]
+    return start + ("\n" + " " * len(start)).join(lines)
