@@ -22,12 +22,17 @@ from benexp.models.spec import ModelSpec
 
 log = logging.getLogger("benexp")
 
-Needs = Literal["checkpoint", "onnx", "openvino", "tensorrt", "nothing"]
+Needs = Literal["checkpoint", "onnx", "openvino", "tensorrt", "tensorrt-onnx", "nothing"]
+"""`tensorrt-onnx` is an .onnx file as TensorRT takes it, which differs from ONNX Runtime's at int8."""
 Result = TypeVar("Result")
 
 
 class OutOfMemoryError(BenexpError):
     """The engine had no memory for a batch."""
+
+
+class FallbackError(BenexpError):
+    """Something else than what was asked for would run, and the user did not allow it."""
 
 
 class Backend:
@@ -71,7 +76,7 @@ class Backend:
         self.device = device
         self.threads = threads
         self.allow_fallback = allow_fallback
-        self.fallback: str | None = None
+        self.fallbacks: list[str] = []
         self._is_open = False
         self._is_loaded = False
 
@@ -135,7 +140,7 @@ class Backend:
             "threads": self.threads,
             "batch_size": self.batch_size,
             "batch_size_asked": self.batch_size_asked,
-            "fallback": self.fallback,
+            "fallback": "; ".join(self.fallbacks) or None,
         }
 
     def __enter__(self) -> Self:
@@ -221,13 +226,15 @@ class Backend:
 
     def _fell_back(self, asked: str, active: str, remedy: str) -> None:
         """Refuse to run on `active` in place of `asked`, or, where the user allows it, warn and put it on record."""
-        self.fallback = f"{active} in place of {asked}"
+        fallback = f"{active} in place of {asked}"
         if not self.allow_fallback:
-            raise BenexpError(
+            raise FallbackError(
                 f"{type(self).__name__}: {asked} was asked for, but {active} is what would run: {remedy}; "
                 f"or accept it with backend.allow_fallback=true"
             )
-        log.warning("%s: running on %s: %s", type(self).__name__, self.fallback, remedy)
+        log.warning("%s: running on %s: %s", type(self).__name__, fallback, remedy)
+        if fallback not in self.fallbacks:  # it is met again whenever the engine is opened anew
+            self.fallbacks.append(fallback)
 
     @contextmanager
     def _worded(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,22 +11,7 @@ import numpy.typing as npt
 from benexp import cores
 from benexp.backends.base import Backend, Needs
 from benexp.errors import BenexpError, one_line
-
-RUNTIMES = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-openvino",
-    "onnxruntime-directml",
-    "onnxruntime-training",
-    "onnxruntime-qnn",
-    "onnxruntime-rocm",
-    "onnxruntime-migraphx",
-    "onnxruntime-cann",
-    "onnxruntime-vitisai",
-    "ort-nightly",
-    "ort-nightly-gpu",
-)
-"""The distributions that install a module called onnxruntime."""
+from benexp.runtimes import import_onnxruntime, installed_runtimes
 
 HEAVY = frozenset(
     (
@@ -46,30 +30,6 @@ _OUT_OF_MEMORY = (
     "_alloc_failed",
     "is smaller than requested bytes",
 )
-
-
-def installed_runtimes() -> list[str]:
-    """The installed distributions of ONNX Runtime: one, or none, or trouble."""
-    return [name for name in RUNTIMES if _is_installed(name)]
-
-
-def check_one_runtime() -> None:
-    """Raise BenexpError where two distributions of ONNX Runtime have overwritten each other's files."""
-    found = installed_runtimes()
-    if len(found) > 1:
-        extra = "gpu" if any("gpu" in name for name in found) else "cpu"
-        raise BenexpError(
-            f"{' and '.join(found)} are installed together, but are one module and break each other: "
-            f"pip uninstall -y {' '.join(found)} && pip install 'benexp[{extra}]'"
-        )
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 class OnnxRuntimeBackend(Backend):
@@ -93,13 +53,7 @@ class OnnxRuntimeBackend(Backend):
     def _open(self) -> None:
         if self.artefact is None:
             raise RuntimeError(f"{type(self).__name__} was given no .onnx file")
-        check_one_runtime()
-        try:
-            import onnxruntime  # noqa: F401
-        except ImportError as error:
-            raise BenexpError(
-                f"{type(self).__name__} needs {error.name}: pip install 'benexp[{self._EXTRA}]'"
-            ) from error
+        import_onnxruntime(type(self).__name__, self._EXTRA)
         self._session, self._provider = self._start(self.artefact, self._PROVIDERS)
         self._check_input(self._session)
 

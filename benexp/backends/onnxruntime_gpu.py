@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from benexp.backends.base import Needs
 from benexp.backends.cuda import gpu_name
 from benexp.backends.cutting import OPERATORS, cutting_graph, starts, whole_chunk
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
@@ -53,7 +54,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         self._cutters: dict[np.dtype[Any], Any] = {}
 
     def _open(self) -> None:
-        self.device, self.fallback = self._device_asked, None
+        self.device = self._device_asked
         self._find_libraries()
         super()._open()
         if self._provider == _CPU:
@@ -160,6 +161,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     that is exported: there it is TensorRT that rounds the fp32 file where that is faster.
     """
 
+    needs: ClassVar[Needs] = "tensorrt-onnx"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8")
     fixed_batch: ClassVar[bool] = True
 

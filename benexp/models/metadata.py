@@ -11,6 +11,7 @@ from defusedxml.ElementTree import parse
 from benexp.errors import BenexpError, one_line
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
+from benexp.runtimes import import_onnxruntime
 from benexp.version import __version__
 
 _FIELDS = ("name", "architecture", "bands", "means", "stds", "patch_size", "classes", "weights", "source", "revision")
@@ -42,10 +43,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _of_onnx(path: Path) -> dict[str, str]:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise BenexpError("reading an .onnx file needs ONNX Runtime: pip install 'benexp[cpu]'") from error
+    onnxruntime = import_onnxruntime(f"reading {path}")
     options = onnxruntime.SessionOptions()
     # Only the metadata is wanted: optimising the graph takes most of the loading time.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

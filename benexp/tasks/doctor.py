@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 
 from benexp import cores
-from benexp.backends.onnxruntime import check_one_runtime
 from benexp.config import Config
 from benexp.errors import BenexpError, one_line
 from benexp.measure.environment import environment
 from benexp.models.resolve import resolve
+from benexp.runtimes import check_one_runtime
 from benexp.tasks.trials import Outcome, Trial, trials_of, try_backend
 from benexp.usage import conf_folder
 

@@ -94,8 +94,10 @@ def _artefact(
             raise BenexpError(f"{found.__name__} runs checkpoints, not {spec.path}: choose backend={right}")
         return spec.path
     # Late: an installation without torch classifies with files that were exported elsewhere.
-    from exporters.cached import cached
+    from exporters.cached import cached, typed_source
 
+    if found.needs == "tensorrt-onnx":
+        return typed_source(spec, precision, tolerance=tolerance, calibration=calibration)
     if found.needs == "tensorrt":
         real = calibration
         return lambda batch: cached(

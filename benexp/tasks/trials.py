@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benexp.backends.base import Backend
+from benexp.backends.base import Backend, FallbackError
 from benexp.errors import BenexpError, one_line
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
@@ -144,14 +144,12 @@ def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[st
         source="made-up patches",
         read=lambda: varied_patches(spec.bands, CALIBRATION, spec.patch_size, seed=3),
     )
-    made = None
     try:
-        made = make_backend(backend, spec, tolerances=tolerances, calibration=calibration)
-        return "works", _run(made)
+        return "works", _run(make_backend(backend, spec, tolerances=tolerances, calibration=calibration))
+    except FallbackError as error:
+        return "falls back", str(error)
     except BenexpError as error:
         cause = error.__cause__
-        if made and made.fallback:
-            return "falls back", str(error)
         if (
             spec.weights != "onnx"
             and backend_class(backend).needs not in ("nothing", "checkpoint")

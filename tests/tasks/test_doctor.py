@@ -181,7 +181,7 @@ def test_nothing_that_works_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_two_onnx_runtimes_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "Moody")
-    monkeypatch.setattr("benexp.backends.onnxruntime.installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
+    monkeypatch.setattr("benexp.runtimes.installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
     _, text = consult(f"backend._target_={__name__}.Moody")
     assert "TO MEND FIRST: onnxruntime and onnxruntime-gpu are installed together" in text
 
