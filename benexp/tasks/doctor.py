@@ -1,22 +1,17 @@
 """What works on this machine: `benexp task=doctor` tries every backend at every precision and says why not."""
 
 import dataclasses
-import os
 import re
-import shutil
-import subprocess
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import metadata
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benexp import cores
 from benexp.config import Config
-from benexp.errors import BenexpError, one_line
+from benexp.errors import BenexpError
 from benexp.measure.environment import environment
 from benexp.models.resolve import resolve
 from benexp.runtimes import check_one_runtime
@@ -104,16 +99,18 @@ def _try(backend: Mapping[str, Any], model: Mapping[str, Any], config: Config) -
 def _machine() -> Iterator[str]:
     """Facts, a line each."""
     facts = environment()
-    memory = psutil.virtual_memory()
+    free = psutil.virtual_memory().available / 1e9
+    quota = f", by a quota of {facts['cpu_quota']:g}" if facts["cpu_quota"] else ""
+    limit = f", of which {facts['memory_limit_gb']} GB may be used" if facts["memory_limit_gb"] else ""
+    installed = [f"{name} {version}" for name, version in facts["libraries"].items() if name in LIBRARIES]
+    missing = [name for name in LIBRARIES if name not in facts["libraries"]]
     revision = f" ({facts['git_revision']})" if facts["git_revision"] else ""
     yield f"benexp      {facts['benexp']}{revision}, Python {facts['python']}, {facts['system']}"
     yield f"processor   {facts['processor']}; {_features()}"
-    yield f"cores       {cores.available()} usable of {os.cpu_count()}"
-    yield f"memory      {memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB free"
-    yield f"GPU         {_gpus()}"
-    installed = {name: version for name in LIBRARIES if (version := _version(name))}
-    missing = [name for name in LIBRARIES if name not in installed]
-    yield _hanging("libraries   ", ", ".join(f"{name} {version}" for name, version in installed.items()) or "none")
+    yield f"cores       {facts['cores']} usable of {facts['machine_cores']}{quota}"
+    yield f"memory      {facts['memory_gb']} GB{limit}, {free:.1f} GB free"
+    yield f"GPU         {_gpus(facts)}"
+    yield _hanging("libraries   ", ", ".join(installed) or "none")
     if missing:
         yield _hanging("            ", f"not installed: {', '.join(missing)}")
     yield f"GDAL        {_gdal()}"
@@ -130,19 +127,10 @@ def _features() -> str:
     return "; ".join(filter(None, (", ".join(has), f"no {', '.join(lacks)}" if lacks else "")))
 
 
-def _gpus() -> str:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return "no NVIDIA driver here (no nvidia-smi)"
-    command = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"nvidia-smi failed: {one_line(error)}"
-    found = [line.strip().rpartition(", ") for line in said.stdout.splitlines() if line.strip()]
-    if said.returncode or not found:
-        return f"nvidia-smi failed: {' '.join((said.stdout + said.stderr).split()) or 'it said nothing'}"
-    return "; ".join(f"{name}, driver {driver}" for name, _, driver in found)
+def _gpus(facts: Mapping[str, Any]) -> str:
+    if not facts["gpu_driver"]:
+        return "no NVIDIA driver"
+    return f"{', '.join(str(gpu['name']) for gpu in facts['gpus']) or 'none'}, driver {facts['gpu_driver']}"
 
 
 def _gdal() -> str:
@@ -152,13 +140,6 @@ def _gdal() -> str:
         reads = "JP2OpenJPEG" in env.drivers()
     jp2 = "reads JPEG2000 (JP2OpenJPEG)" if reads else "has no JP2OpenJPEG: products of the archive cannot be read"
     return f"{rasterio.__gdal_version__} in rasterio {rasterio.__version__}, {jp2}"
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _rows(width: int, name: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
