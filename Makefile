@@ -11,7 +11,7 @@ demo: setup
 	@echo "Open outputs/demo/*/viewer.html in a browser, the .tif files in QGIS."
 
 test: lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n 2
 
 test-long: setup
 	$(BIN)/python -m pytest -m long

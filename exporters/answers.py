@@ -1,6 +1,5 @@
 """Models as functions of patches: torch at fp32, and exported files on ONNX Runtime's CPU provider."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 
 from benexp import cores
 from benexp.models.spec import ModelSpec
+from benexp.runtimes import import_onnxruntime
 from exporters.parity import Answer, Patches
 
 if TYPE_CHECKING:
@@ -34,13 +34,12 @@ def torch_answer(classifier: "Classifier") -> Answer:
     return answer
 
 
-def onnx_answer(path: Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Answer:
-    import onnxruntime
-
+def onnx_answer(path: Path) -> Answer:
+    onnxruntime = import_onnxruntime(f"checking {path.name}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores.available()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=list(providers))
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def answer(patches: Patches) -> npt.NDArray[np.float32]:
         return session.run(["probabilities"], {"patches": patches})[0]  # type: ignore[no-any-return]

@@ -12,9 +12,9 @@ from benexp.models.metadata import BIN_HASH, to_metadata
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from exporters.answers import reference_answer
-from exporters.calibration import Calibration
-from exporters.parity import INT8_DECIDES, TOLERANCES, Answer, Patches, export_checked, in_two_sizes, trial_patches
+from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_two_sizes, trial_patches
 from exporters.quantize import for_ranges, quantize_openvino
+from exporters.recipe import Recipe
 
 if TYPE_CHECKING:
     import openvino
@@ -22,22 +22,15 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "int8")
 
 
-def export_openvino(
-    spec: ModelSpec,
-    source: Path,
-    path: Path,
-    *,
-    precision: str,
-    tolerance: float | None = None,
-    calibration: Calibration | None = None,
-) -> dict[str, Any]:
+def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> dict[str, Any]:
     """Turn `source`, the .onnx file of `spec`, into `path` and the .bin beside it; the parity report.
 
-    At int8 a file that is not int8 yet is quantised on the patches of `calibration`. Weights are stored as they are.
+    At int8 a file that is not int8 yet is quantised on the calibration's patches. Weights are stored as they are.
 
-    The files appear under their names once they agree with the model on trial patches and on those of `calibration`;
+    The files appear under their names once they agree with the model on trial patches and on the calibration's;
     BenexpError, and no file, where they do not.
     """
+    precision, calibration = recipe.precision, recipe.calibration
     if precision not in PRECISIONS:
         raise BenexpError(
             f"export to OpenVINO at {precision}: takes {', '.join(PRECISIONS)}; backend=openvino runs fp32 files at "
@@ -69,7 +62,7 @@ def export_openvino(
         what=f"the OpenVINO export of {spec.name} at {precision}",
         reference=reference_answer(spec),
         patches=trial_patches(spec, real),
-        tolerance=TOLERANCES[precision] if tolerance is None else tolerance,
+        tolerance=recipe.allowed,
         about={"precision": precision, "calibration": calibration.source if calibration else None},
         decides=INT8_DECIDES if precision == "int8" else None,
         hint="use another backend"

@@ -15,7 +15,8 @@ from benexp.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer
-from exporters.parity import INT8_DECIDES, TOLERANCES, Patches, export_checked, in_two_sizes, trial_patches
+from exporters.parity import INT8_DECIDES, Patches, export_checked, in_two_sizes, trial_patches
+from exporters.recipe import Recipe
 
 if TYPE_CHECKING:
     import openvino
@@ -81,13 +82,10 @@ def _quiet() -> Iterator[None]:
         nncf.set_log_level(level)
 
 
-def quantize_onnx(
-    spec: ModelSpec, source: Path, path: Path, real: Patches, calibrated_on: str, *, tolerance: float | None = None
-) -> dict[str, Any]:
+def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> dict[str, Any]:
     """Quantise `source`, the fp32 .onnx file of `spec`, to `path`; the parity report. Needs no torch if spec has none.
 
-    Ranges are measured on `real` [n, bands, p, p] in model DN, of which `calibrated_on` says in words what they are.
-    Normalisation, the last layer and the sigmoid stay fp32.
+    Ranges are measured on the recipe's calibration. Normalisation, the last layer and the sigmoid stay fp32.
 
     The file appears under its name once it agrees with the model on real and realistic patches, BenexpError where it
     does not; how far it is off on all other kinds is in the report, too.
@@ -97,7 +95,9 @@ def quantize_onnx(
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise BenexpError(f"int8 on ONNX Runtime needs {error.name}: pip install 'benexp[cpu]'") from error
-    ranges, held_out = for_ranges(spec, real)
+    assert recipe.calibration is not None
+    calibrated_on = recipe.calibration.source
+    ranges, held_out = for_ranges(spec, recipe.calibration.read())
     properties = to_metadata(spec, "int8") | {"benexp.calibration": json.dumps(calibrated_on)}
     return export_checked(
         path,
@@ -106,7 +106,7 @@ def quantize_onnx(
         what=f"the ONNX export of {spec.name} at int8",
         reference=reference_answer(spec),
         patches=trial_patches(spec, held_out),
-        tolerance=TOLERANCES["int8"] if tolerance is None else tolerance,
+        tolerance=recipe.allowed,
         about={"precision": "int8", "calibration": calibrated_on},
         hint="use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8",
         decides=INT8_DECIDES,

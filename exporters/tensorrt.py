@@ -21,7 +21,9 @@ from benexp.errors import BenexpError
 from benexp.models.metadata import read_metadata, to_metadata
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer
-from exporters.parity import TOLERANCES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
+from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
+from exporters.quantize import for_ranges
+from exporters.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
@@ -35,23 +37,21 @@ def export_tensorrt(
     spec: ModelSpec,
     source: Path,
     path: Path,
-    *,
-    precision: str,
-    batch: int,
-    tolerance: float | None = None,
-    real: Patches | None = None,
-    workspace_gb: float = WORKSPACE_GB,
+    recipe: Recipe,
 ) -> dict[str, Any]:
-    """Build the engine of `source`, an .onnx file of `precision` already, for torch's current GPU; the parity report.
+    """Build the engine of `source`, an .onnx file of the precision already, for torch's current GPU; the parity report.
 
     It takes `patches` [batch, bands, p, p] and gives `probabilities` [batch, classes], both float32: TensorRT has no
     uint16 input. `<stem>.json` beside it says what it is and what it was built for.
 
-    The engine appears under its name once it agrees with the model on trial patches and on `real` ones; BenexpError,
-    and no engine, where it does not, or where TensorRT or a GPU is missing.
+    The engine appears under its name once it agrees with the model on trial patches and on real ones; BenexpError, and
+    no engine, where it does not, or where TensorRT or a GPU is missing.
     """
+    precision, batch, workspace_gb = recipe.precision, recipe.batch, recipe.workspace_gb
     if precision not in PRECISIONS:
         raise BenexpError(f"export to TensorRT at {precision}: takes {', '.join(PRECISIONS)}")
+    if batch is None:
+        raise BenexpError("a TensorRT engine is built for one batch size: set export.batch")
     version = library().__version__
     gpu = Gpu()
     about = {
@@ -73,8 +73,9 @@ def export_tensorrt(
         lambda made: in_batches(_engine_answer(made, gpu), batch),
         what=f"the TensorRT engine of {spec.name} at {precision}",
         reference=reference_answer(spec),
-        patches=trial_patches(spec, real),
-        tolerance=TOLERANCES[precision] if tolerance is None else tolerance,
+        patches=trial_patches(spec, recipe.calibration.read() if recipe.calibration else None),
+        tolerance=recipe.allowed,
+        decides=INT8_DECIDES if precision == "int8" else None,
         about={"precision": precision, "batch": batch, "tensorrt": version, "gpu": gpu.name},
         hint="use backend=torch backend.device=cuda"
         if precision == "fp32"
@@ -113,22 +114,23 @@ def _round_folded_weights(path: Path) -> None:
     onnx.save(model, path)
 
 
-def quantize_for_tensorrt(
-    spec: ModelSpec, source: Path, path: Path, real: Patches, *, tolerance: float | None = None
-) -> dict[str, Any]:
-    """Quantise the fp32 file `source` to int8 on `real` patches, without what TensorRT does not take; parity report.
+def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> dict[str, Any]:
+    """Quantise the fp32 file `source` to int8, without what TensorRT does not take: zero points and integer biases.
 
-    That is zero points and integer biases. Checked on ONNX Runtime; BenexpError, and no file, where it does not agree.
+    The parity report. Checked on ONNX Runtime; BenexpError, and no file, where it does not agree.
     """
+    assert recipe.calibration is not None
+    ranges, held_out = for_ranges(spec, recipe.calibration.read())
     return export_checked(
         path,
-        lambda made: _quantize(source, made, real, to_metadata(spec, "int8")),
+        lambda made: _quantize(source, made, ranges, to_metadata(spec, "int8")),
         lambda made: in_two_sizes(onnx_answer(made)),
         what=f"the int8 form of {spec.name} for TensorRT",
         reference=reference_answer(spec),
-        patches=trial_patches(spec, real),
-        tolerance=TOLERANCES["int8"] if tolerance is None else tolerance,
-        about={"precision": "int8"},
+        patches=trial_patches(spec, held_out),
+        tolerance=recipe.allowed,
+        decides=INT8_DECIDES,
+        about={"precision": "int8", "calibration": recipe.calibration.source},
         hint="use fp16, or allow more with export.tolerance.int8",
     )
 

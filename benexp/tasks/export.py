@@ -1,7 +1,6 @@
 """From a model to a checked file for another engine: what `benexp task=export` does."""
 
 import dataclasses
-import importlib.util
 import json
 import logging
 import re
@@ -22,15 +21,21 @@ from benexp.tasks.inputs import output_folder, products
 if TYPE_CHECKING:
     from exporters.cached import Kind
     from exporters.calibration import Calibration
+    from exporters.recipe import Recipe
 
 log = logging.getLogger("benexp")
 
 PRECISIONS = {
-    "onnx": ("fp32", "fp16", "bf16", "int8"),
+    "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "int8"),
     "tensorrt": ("fp32", "fp16", "bf16", "int8"),
 }
 """What a file of each format can hold."""
+INSTEAD = {
+    "onnx": "nothing runs bf16 convolutions of ONNX, to check them; OpenVINO and TensorRT make bf16 of fp32 themselves",
+    "openvino": "backend=openvino runs fp32 files at bf16 and fp16, too",
+    "tensorrt": "",
+}
 
 
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
@@ -64,7 +69,7 @@ def _check(config: Config) -> None:
     if asked.precision not in PRECISIONS[asked.format]:
         raise BenexpError(
             f"export.precision={asked.precision}: export.format={asked.format} takes "
-            f"{', '.join(PRECISIONS[asked.format])}; backend=openvino runs fp32 files at bf16 and fp16, too"
+            f"{', '.join(PRECISIONS[asked.format])}; {INSTEAD[asked.format]}"
         )
     if asked.format == "tensorrt" and not asked.batch:
         raise BenexpError("export.batch is not set: a TensorRT engine is built for one batch size, such as 32")
@@ -79,10 +84,6 @@ def _check(config: Config) -> None:
             f"model.path={config.model.path} is exported already: ONNX at {asked.precision} is made of checkpoints, "
             f"name one with model=NAME; int8 and other formats are made of .onnx files, too"
         )
-    if (asked.format, asked.precision) == ("onnx", "bf16") and importlib.util.find_spec("onnxruntime"):
-        from exporters.onnx import check_providers
-
-        check_providers(asked.precision)
 
 
 def _resolve(config: Config) -> ModelSpec:
@@ -138,9 +139,7 @@ def _prepare_tensorrt(
 
     asked = config.export
     assert asked.batch
-    source = typed_source(
-        spec, asked.precision, tolerance=asked.tolerance.get(asked.precision), calibration=calibration
-    )
+    source = typed_source(spec, _recipe(config, calibration))
     if source != spec.path:
         kept = path.with_suffix(".onnx")
         with replacing(kept) as unfinished:
@@ -172,10 +171,7 @@ def _make(
         spec,
         cast("Kind", asked.format),
         path,
-        precision=asked.precision,
-        batch=asked.batch,
-        tolerance=asked.tolerance.get(asked.precision),
-        calibration=calibration,
+        _recipe(config, calibration),
     )
     parity = path.with_suffix(".parity.json")
     made_by = {
@@ -192,6 +188,13 @@ def _make(
     ]
     say("\n".join([*(f"{file}  {_size(file)}" for file in files), *_table(report), _use(path, asked.precision)]))
     return {"path": str(path), "files": [str(file) for file in files], "parity": report}
+
+
+def _recipe(config: Config, calibration: "Calibration | None") -> "Recipe":
+    from exporters.recipe import Recipe
+
+    asked = config.export
+    return Recipe(asked.precision, asked.batch, asked.tolerance.get(asked.precision), calibration)
 
 
 def _size(path: Path) -> str:
@@ -214,7 +217,7 @@ def _use(path: Path, precision: str) -> str:
     if path.suffix == ".engine":
         return f"benexp builds one for itself with backend=tensorrt backend.precision={precision}; this one is yours"
     runs = "openvino" if path.suffix == ".xml" else "onnxruntime-cpu"
-    if precision in ("fp16", "bf16"):
+    if precision == "fp16":
         runs = "onnxruntime-cuda"
     how = f"backend={runs} backend.precision={precision}"
     return f"use it: benexp model=onnx model.path={path} {how} tile_folder=..."

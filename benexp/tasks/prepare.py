@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from benexp.backends.base import Backend
-from benexp.backends.tensorrt import WORKSPACE_GB
 from benexp.errors import BenexpError, one_line
 from benexp.imports import import_name
 from benexp.models.spec import ModelSpec
@@ -60,9 +60,7 @@ def make_backend(
     `tolerances` by precision say how far an artefact may be from the model, `calibration` what int8 is calibrated on.
     """
     found = backend_class(backend)
-    precision = found.artefact_precision(str(backend.get("precision", found.precisions[0])))
-    workspace_gb = backend.get("workspace_gb", WORKSPACE_GB)
-    artefact = _artefact(found, spec, precision, (tolerances or {}).get(precision), calibration, workspace_gb)
+    artefact = _artefact(found, backend, spec, tolerances or {}, calibration)
     try:
         return found(spec, artefact, **_arguments(backend))
     except BenexpError:
@@ -80,11 +78,10 @@ def _arguments(backend: Mapping[str, Any]) -> dict[str, Any]:
 
 def _artefact(
     found: type[Backend],
+    backend: Mapping[str, Any],
     spec: ModelSpec,
-    precision: str,
-    tolerance: float | None,
+    tolerances: Mapping[str, float],
     calibration: "Calibration | None",
-    workspace_gb: float,
 ) -> Path | Callable[[int], Path] | None:
     if found.needs == "nothing":
         return None
@@ -95,21 +92,16 @@ def _artefact(
         return spec.path
     # Late: an installation without torch classifies with files that were exported elsewhere.
     from exporters.cached import cached, typed_source
+    from exporters.recipe import Recipe
 
-    if found.needs == "tensorrt-onnx":
-        return typed_source(spec, precision, tolerance=tolerance, calibration=calibration)
+    precision = found.artefact_precision(str(backend.get("precision", found.precisions[0])))
+    workspace_gb = backend.get("workspace_gb", Recipe.workspace_gb)
+    recipe = Recipe(precision, None, tolerances.get(precision), calibration, workspace_gb)
     if found.needs == "tensorrt":
-        real = calibration
-        return lambda batch: cached(
-            spec,
-            "tensorrt",
-            precision=precision,
-            batch=batch,
-            tolerance=tolerance,
-            calibration=real,
-            workspace_gb=workspace_gb,
-        )
-    return cached(spec, found.needs, precision=precision, tolerance=tolerance, calibration=calibration)
+        return lambda batch: cached(spec, "tensorrt", replace(recipe, batch=batch))
+    if found.needs == "tensorrt-onnx":
+        return typed_source(spec, recipe)
+    return cached(spec, found.needs, recipe)
 
 
 class LazyBackend:

@@ -17,6 +17,7 @@ from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make
 from exporters.calibration import Calibration
 from exporters.openvino import export_openvino
+from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
 
 pytest.importorskip("openvino")
@@ -33,7 +34,7 @@ def fp32(small_model: ModelSpec) -> Path:
 def int8(small_model: ModelSpec) -> Path:
     pytest.importorskip("nncf")
     # Random weights bear eight bits badly: that is no matter here.
-    return cached(small_model, "openvino", precision="int8", calibration=CALIBRATION, tolerance=1.0)
+    return cached(small_model, "openvino", Recipe("int8", tolerance=1.0, calibration=CALIBRATION))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_an_export_is_two_files_that_say_what_they_are(
     small_model: ModelSpec, small_onnx: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = replace(small_model, name='my "model" <ä>', revision="abc")
-    report = export_openvino(spec, small_onnx, tmp_path / "m.xml", precision="fp32")
+    report = export_openvino(spec, small_onnx, tmp_path / "m.xml", Recipe())
     assert capfd.readouterr() == ("", "")
     assert names_in(tmp_path) == ["m.bin", "m.parity.json", "m.xml"]
     assert report["passed"]
@@ -85,7 +86,7 @@ def test_the_hash_is_of_both_files(pair: Path) -> None:
 
 def test_an_export_that_differs_is_not_kept(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(BenexpError, match=r"OpenVINO export of small at fp32 differs .* was not kept"):
-        export_openvino(small_model, small_onnx, tmp_path / "m.xml", precision="fp32", tolerance=1e-12)
+        export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe(tolerance=1e-12))
     assert names_in(tmp_path) == ["m.worst.npz"]
 
 
@@ -114,19 +115,19 @@ def test_int8_without_patches_or_nncf(
     small_model: ModelSpec, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(BenexpError, match=r"int8 needs patches to calibrate on"):
-        export_openvino(small_model, small_onnx, tmp_path / "m.xml", precision="int8")
+        export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe("int8"))
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(BenexpError, match=r"nncf: pip install 'benexp\[openvino\]'"):
-        export_openvino(small_model, small_onnx, tmp_path / "m.xml", precision="int8", calibration=CALIBRATION)
+        export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe("int8", calibration=CALIBRATION))
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BenexpError, match=r"openvino: pip install 'benexp\[openvino\]'"):
-        export_openvino(small_model, small_onnx, tmp_path / "m.xml", precision="fp32")
+        export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe())
     assert names_in(tmp_path) == []
 
 
 def test_precisions_that_files_do_not_hold(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(BenexpError, match=r"at bf16: takes fp32, int8; backend=openvino runs fp32 files at bf16"):
-        export_openvino(small_model, small_onnx, tmp_path / "m.xml", precision="bf16")
+        export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe("bf16"))
 
 
 def test_an_onnx_file_serves_openvino(small_onnx: Path, small_model: ModelSpec, fp32: Path) -> None:
@@ -153,7 +154,7 @@ def test_an_int8_onnx_file_is_taken_as_it_is(small_onnx: Path, small_model: Mode
     next(entry for entry in model.metadata_props if entry.key == "benexp.precision").value = '"int8"'
     onnx.save(model, tmp_path / "q.onnx")
     spec = resolve(model_config(weights="onnx", path=tmp_path / "q.onnx"))
-    path = cached(spec, "openvino", precision="int8", tolerance=1.0)
+    path = cached(spec, "openvino", Recipe("int8", tolerance=1.0))
     assert resolve(model_config(weights="onnx", path=path)).precision == "int8"
     assert 'type="FakeQuantize"' in path.read_text()
     assert answer(spec, path, "int8").shape == (1, 19)
@@ -163,7 +164,7 @@ def test_an_openvino_file_is_its_own_artefact(pair: Path, tmp_path: Path) -> Non
     spec = resolve(model_config(weights="onnx", path=pair))
     assert cached(spec, "openvino") == pair
     with pytest.raises(BenexpError, match=r"mine\.xml holds fp32: set backend\.precision=fp32, or make int8 of"):
-        cached(spec, "openvino", precision="int8", calibration=CALIBRATION)
+        cached(spec, "openvino", Recipe("int8", calibration=CALIBRATION))
     with pytest.raises(BenexpError, match=r"mine\.xml is in OpenVINO's format: choose backend=openvino"):
         cached(spec, "onnx")
     with pytest.raises(BenexpError, match=r"mine\.xml is in OpenVINO's format: other files are made of"):

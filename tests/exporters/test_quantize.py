@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.answers import onnx_answer
 from exporters.cached import cached
+from exporters.calibration import Calibration
 from exporters.parity import TOLERANCES
 from exporters.quantize import for_ranges, quantize_onnx, quantize_openvino
+from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
 
 REAL = varied_patches(S2, 32, seed=3)
+RECIPE = Recipe("int8", calibration=Calibration("made up", "32 made-up patches", lambda: REAL))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def fp32(demo: ModelSpec) -> Path:
 @pytest.fixture(scope="module")
 def int8(demo: ModelSpec, fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "m.onnx"
-    quantize_onnx(demo, fp32, path, REAL, "32 made-up patches")
+    quantize_onnx(demo, fp32, path, RECIPE)
     return path
 
 
@@ -84,7 +88,7 @@ def test_real_patches_decide_and_the_others_are_reported(int8: Path) -> None:
 def test_the_same_patches_give_the_same_file_in_silence(
     int8: Path, fp32: Path, demo: ModelSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    quantize_onnx(demo, fp32, tmp_path / "m.onnx", REAL, "32 made-up patches")
+    quantize_onnx(demo, fp32, tmp_path / "m.onnx", RECIPE)
     assert (tmp_path / "m.onnx").read_bytes() == int8.read_bytes()
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
@@ -92,7 +96,7 @@ def test_the_same_patches_give_the_same_file_in_silence(
 
 def test_over_the_tolerance_no_file_is_kept(fp32: Path, demo: ModelSpec, tmp_path: Path) -> None:
     with pytest.raises(BenexpError, match=r"at int8 differs .* on real\w* patches .*export\.tolerance\.int8"):
-        quantize_onnx(demo, fp32, tmp_path / "m.onnx", REAL, "made up", tolerance=1e-6)
+        quantize_onnx(demo, fp32, tmp_path / "m.onnx", replace(RECIPE, tolerance=1e-6))
     assert [path.name for path in tmp_path.iterdir()] == ["m.worst.npz"]
 
 
@@ -126,9 +130,11 @@ import numpy as np
 from benexp.models.resolve import resolve
 from exporters.cached import cached
 from exporters.calibration import Calibration
+from exporters.recipe import Recipe
 
 spec = resolve({"name": "mine", "weights": "onnx", "path": sys.argv[1]})
-print(cached(spec, "onnx", precision="int8", calibration=Calibration("key", "a few", lambda: np.load(sys.argv[2]))))
+calibration = Calibration("key", "a few", lambda: np.load(sys.argv[2]))
+print(cached(spec, "onnx", Recipe("int8", calibration=calibration)))
 """
 
 
@@ -146,7 +152,7 @@ def test_without_onnx_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(BenexpError, match=r"needs onnx: pip install 'benexp\[cpu\]'"):
-        quantize_onnx(demo, fp32, tmp_path / "m.onnx", REAL, "made up")
+        quantize_onnx(demo, fp32, tmp_path / "m.onnx", RECIPE)
 
 
 def test_openvino_is_quantised_in_silence_after_the_normalisation(

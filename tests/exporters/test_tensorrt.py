@@ -15,10 +15,12 @@ from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make, typed_source
 from exporters.calibration import Calibration
+from exporters.recipe import Recipe
 from exporters.tensorrt import export_tensorrt, quantize_for_tensorrt, timing_cache, trtexec_command
 from tests.backends.fake_tensorrt import GPU, Fake, fake_tensorrt  # noqa: F401
 from tests.models.builders import S2
 
+CALIBRATION = Calibration("key", "4 patches", lambda: varied_patches(S2, 4, seed=3))
 Export = Callable[..., dict[str, object]]
 
 
@@ -27,8 +29,8 @@ def export(fake_tensorrt: Fake, small_model: ModelSpec, small_onnx: Path, tmp_pa
     """Exports `small_model` for five patches to small.engine, unless told otherwise."""
 
     def export_one(source: Path = small_onnx, **more: object) -> dict[str, object]:
-        arguments = {"precision": "fp32", "batch": 5, **more}
-        return export_tensorrt(small_model, source, tmp_path / "small.engine", **arguments)  # type: ignore[arg-type]
+        recipe = Recipe(**{"batch": 5, **more})  # type: ignore[arg-type]
+        return export_tensorrt(small_model, source, tmp_path / "small.engine", recipe)
 
     return export_one
 
@@ -119,15 +121,15 @@ def test_the_cache_knows_batch_gpu_library_and_workspace(
 ) -> None:
     made = []
 
-    def build(_spec: ModelSpec, _source: Path, path: Path, **asked: object) -> None:
-        made.append((path, asked["batch"], asked["workspace_gb"]))
+    def build(_spec: ModelSpec, _source: Path, path: Path, recipe: Recipe) -> None:
+        made.append((path, recipe.batch, recipe.workspace_gb))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
     monkeypatch.setattr(exporters.tensorrt, "export_tensorrt", build)
 
     def engine(batch: int = 97, workspace_gb: float = 4) -> Path:
-        return cached(small_model, "tensorrt", batch=batch, workspace_gb=workspace_gb)
+        return cached(small_model, "tensorrt", Recipe(batch=batch, workspace_gb=workspace_gb))
 
     paths = [engine(), engine(batch=98), engine(workspace_gb=2)]
     fake_tensorrt.__version__ = "10.10.0"
@@ -143,7 +145,7 @@ def test_the_cache_knows_batch_gpu_library_and_workspace(
 
 def test_an_engine_needs_a_batch_size(fake_tensorrt: Fake, small_model: ModelSpec, tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(BenexpError, match=r"for one batch size: set export\.batch"):
-        make(small_model, "tensorrt", tmp_path / "a.engine")
+        make(small_model, "tensorrt", tmp_path / "a.engine", Recipe())
 
 
 def test_a_missing_library_stops_an_export(
@@ -151,14 +153,14 @@ def test_a_missing_library_stops_an_export(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     with pytest.raises(BenexpError, match=r"TensorRT cannot be loaded .*pip install 'benexp\[tensorrt\]'"):
-        export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", precision="fp32", batch=1)
+        export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", Recipe(batch=1))
     with pytest.raises(BenexpError, match=r"export to TensorRT at fp8: takes fp32, fp16, bf16, int8"):
-        export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", precision="fp8", batch=1)
+        export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", Recipe("fp8", batch=1))
 
 
 def test_int8_is_what_tensorrt_takes(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
     path = tmp_path / "int8.onnx"
-    report = quantize_for_tensorrt(small_model, small_onnx, path, varied_patches(S2, 4, seed=3), tolerance=1)
+    report = quantize_for_tensorrt(small_model, small_onnx, path, Recipe("int8", tolerance=1, calibration=CALIBRATION))
     assert report["passed"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.onnx", "int8.parity.json"]
     model = onnx.load(path)
@@ -180,7 +182,7 @@ def test_int8_is_what_tensorrt_takes(small_model: ModelSpec, small_onnx: Path, t
 
 
 def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec) -> None:
-    path = typed_source(small_model, "bf16")
+    path = typed_source(small_model, Recipe("bf16"))
     model = onnx.load(path)
     assert [value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)] == [
         onnx.TensorProto.FLOAT
@@ -193,9 +195,8 @@ def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec) -> None:
 
 def test_int8_needs_patches(small_model: ModelSpec) -> None:
     with pytest.raises(BenexpError, match="small at int8 needs patches to calibrate on"):
-        typed_source(small_model, "int8")
-    calibration = Calibration("key", "4 patches", lambda: varied_patches(S2, 4, seed=3))
-    first = typed_source(small_model, "int8", tolerance=1, calibration=calibration)
+        typed_source(small_model, Recipe("int8"))
+    first = typed_source(small_model, Recipe("int8", tolerance=1, calibration=CALIBRATION))
     assert first.parent.name == "tensorrt-onnx"
 
 

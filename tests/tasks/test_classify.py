@@ -442,6 +442,7 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(
 
 def test_it_says_what_it_wrote_and_how_long_it_took(safe: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benexp", f"tile_folder={safe}", f"output_folder={tmp_path}", *FAST]
+    subprocess.run([*command, "region.pixels=[0,0,120,120]"], capture_output=True, check=True)  # exports the model
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "20 patches" in ran.stdout
     assert "_class.tif" in ran.stdout

@@ -1,0 +1,27 @@
+"""What is asked of an artefact, beside its model and its kind."""
+
+from dataclasses import dataclass
+
+from benexp.backends.tensorrt import WORKSPACE_GB
+from exporters.calibration import Calibration
+from exporters.parity import TOLERANCES
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an artefact is to be made. What a kind of artefact has no use for is left alone."""
+
+    precision: str = "fp32"
+    batch: int | None = None
+    """Patches at once; None: any."""
+    tolerance: float | None = None
+    """How far a probability may be from the model's at fp32; None: what is usual for the precision."""
+    calibration: Calibration | None = None
+    """Real patches: what int8 is calibrated on, and one more kind that every artefact is checked on."""
+    workspace_gb: float = WORKSPACE_GB
+    """GPU memory (GiB) that TensorRT may take for scratch while it builds and runs."""
+
+    @property
+    def allowed(self) -> float:
+        """The tolerance that holds."""
+        return TOLERANCES[self.precision] if self.tolerance is None else self.tolerance
