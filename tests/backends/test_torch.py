@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,23 @@ def test_bf16_is_near_but_not_the_same(small_model: ModelSpec) -> None:
     exact = classify_one(TorchBackend(small_model, threads=2))
     rounded = classify_one(TorchBackend(small_model, precision="bf16", threads=2))
     assert 0 < np.abs(exact - rounded).max() < 0.3
+
+
+def test_fp16_is_nearer_than_bf16(small_model: ModelSpec) -> None:
+    exact, half, brain = (
+        classify_one(TorchBackend(small_model, precision=precision, threads=2))
+        for precision in ("fp32", "fp16", "bf16")
+    )
+    assert 0 < np.abs(exact - half).max() < np.abs(exact - brain).max()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler: apt-get install g++")
+def test_compiled_answers_are_the_same(small_model: ModelSpec) -> None:
+    eager = TorchBackend(small_model, batch_size=4, threads=2)
+    compiled = TorchBackend(small_model, batch_size=4, threads=2, compile=True)
+    assert classify_one(compiled) == pytest.approx(classify_one(eager), abs=1e-4)
+    assert compiled.describe()["compile"]
 
 
 def test_threads_hold_while_open_only(small_model: ModelSpec) -> None:
