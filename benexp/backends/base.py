@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from benexp.backends.batch import choose_batch
 from benexp.errors import BenexpError, one_line
+from benexp.measure.clocks import StageClocks
 from benexp.models.spec import ModelSpec
 
 log = logging.getLogger("benexp")
@@ -77,6 +78,11 @@ class Backend:
         self.threads = threads
         self.allow_fallback = allow_fallback
         self.fallbacks: list[str] = []
+        self.on_batch: Callable[[float], object] | None = None
+        """Told the seconds of every batch. They begin when its patches are there (with an engine that cuts them on the
+        device: when the cut begins) and end when its answer is, so that batches that run side by side count in full."""
+        self.open_seconds: dict[str, float] = {}
+        """What opening took: `choose_batch` where that was asked for, `load` (with compiling) and `first_batch`."""
         self._is_open = False
         self._is_loaded = False
 
@@ -89,12 +95,17 @@ class Backend:
         """Load the artefact, compile, and run one batch, so that `classify` meets a warm engine."""
         if self._is_open:
             raise RuntimeError(f"{type(self).__name__} is already open")
+        clocks = StageClocks()
         try:
             if self.batch_size_asked == "auto":
-                self._choose_batch()
-            self._halving(lambda: None)
+                with clocks.stage("choose_batch"):
+                    self._choose_batch()
+            with clocks.stage("load"):
+                self._halving(lambda: None)
             self._is_open = True
-            self.classify(*self._sample(self.batch_size))
+            with clocks.stage("first_batch"):
+                self.classify(*self._sample(self.batch_size))
+            self.open_seconds = clocks.rounded()
         except BaseException:
             self.close()
             raise
@@ -261,13 +272,22 @@ class Backend:
     def _close(self) -> None:
         """Free what `_open` took, be it only a part of it."""
 
+    @contextmanager
+    def _batch(self) -> Iterator[None]:
+        """Times one batch, whose answer is there at the end of the block."""
+        started = time.perf_counter()
+        yield
+        if self.on_batch:
+            self.on_batch(time.perf_counter() - started)
+
     def _classify(
         self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
         answers = np.empty((len(origins), len(self.spec.classes)), np.float32)
         done = 0
         for batch, count in self._batches(chunk, valid, origins):
-            answers[done : done + count] = self._infer(batch)[:count]
+            with self._batch():
+                answers[done : done + count] = self._infer(batch)[:count]
             done += count
         return answers
 

@@ -118,11 +118,12 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         running.bind_output("probabilities")
         for start in range(0, len(origins), self.batch_size):
             group = origins[start : start + self.batch_size]
-            cutting.bind_cpu_input("starts", starts(group, chunk.shape[2], self.batch_size))
-            cutter.run_with_iobinding(cutting)
-            running.bind_ortvalue_input("patches", cutting.get_outputs()[0])
-            model.run_with_iobinding(running)
-            answers[start : start + len(group)] = running.get_outputs()[0].numpy()[: len(group)]
+            with self._batch():
+                cutting.bind_cpu_input("starts", starts(group, chunk.shape[2], self.batch_size))
+                cutter.run_with_iobinding(cutting)
+                running.bind_ortvalue_input("patches", cutting.get_outputs()[0])
+                model.run_with_iobinding(running)
+                answers[start : start + len(group)] = running.get_outputs()[0].numpy()[: len(group)]
         return answers
 
     def _memory(self) -> tuple[str, int]:

@@ -150,6 +150,8 @@ class OpenVinoBackend(Backend):
         def collect() -> None:
             request, start, count = running.popleft()
             request.wait()
+            if self.on_batch:
+                self.on_batch(request.latency / 1000)
             answers[start : start + count] = request.get_output_tensor().data[:count]
             idle.append(request)
 

@@ -1,6 +1,8 @@
 """PyTorch, running the checkpoint as it is."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +28,8 @@ class TorchBackend(Backend):
 
     _model: Any = None
     _threads_before: int | None = None
+    _events: list[tuple[Any, Any]]
+    """When the GPU began and ended each batch."""
 
     def __init__(self, *args: Any, compile: bool = False, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
@@ -76,10 +80,32 @@ class TorchBackend(Backend):
                 # Compiled kernels and CUDA graphs are made for one shape.
                 fill=self.compile,
             )
-            # A copy, since CUDA graphs answer in the same memory every time; read only when all is under way.
-            answers = [self._model(patches)[:count].clone() for patches, count in batches]
+            answers, self._events = [], []
+            for patches, count in batches:
+                with self._batch():
+                    # A copy, since CUDA graphs answer in the same memory every time; read when all is under way.
+                    answers.append(self._model(patches)[:count].clone())
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
+        if self.on_batch:
+            for begun, ended in self._events:
+                self.on_batch(begun.elapsed_time(ended) / 1000)
         return answer
+
+    @contextmanager
+    def _batch(self) -> Iterator[None]:
+        if self._kind == "cpu" or not self.on_batch:
+            with super()._batch():
+                yield
+            return
+        import torch
+
+        # The GPU's own clock, which is read when all is done: here batches are only put into its queue.
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        stream = torch.cuda.current_stream(self.device)
+        begun.record(stream)
+        yield
+        ended.record(stream)
+        self._events.append((begun, ended))
 
     def _is_out_of_memory(self, error: Exception) -> bool:
         import torch
