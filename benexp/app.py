@@ -50,10 +50,7 @@ def quote(argument: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code."""
-    logging.basicConfig(format="benexp: %(levelname)s%(message)s", stream=sys.stderr)
-    log.setLevel(logging.INFO)
-    for level, words in ((logging.INFO, ""), (logging.WARNING, "warning: "), (logging.ERROR, "error: ")):
-        logging.addLevelName(level, words)
+    set_up_logging()
 
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -90,6 +87,14 @@ def main(arguments: Sequence[str]) -> int:
         log.error("%s", explain(error))
         return 1
     return 1 if failed else 0
+
+
+def set_up_logging() -> None:
+    """Messages of benexp go to stderr, one line each."""
+    logging.basicConfig(format="benexp: %(levelname)s%(message)s", stream=sys.stderr)
+    log.setLevel(logging.INFO)
+    for level, words in ((logging.INFO, ""), (logging.WARNING, "warning: "), (logging.ERROR, "error: ")):
+        logging.addLevelName(level, words)
 
 
 def _say(text: str) -> None:
@@ -151,6 +156,8 @@ def run(
     if in_sweep:
         # Each job of a sweep has a folder of its own, or they would overwrite one another.
         config.output_folder = str(Path(config.output_folder) / "jobs" / config_hash(config)[:12])
+        if config.task.name == "benchmark":
+            config.output_folder = str(Path(config.output_folder) / str(config.benchmark.repeat))
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
     records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(

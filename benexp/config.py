@@ -98,6 +98,14 @@ class Evaluate:
 
 
 @dataclass
+class Benchmark:
+    repeat: int
+    warmup: int
+    ceiling: bool
+    unstable: float
+
+
+@dataclass
 class Tracking:
     name: str
 
@@ -113,6 +121,7 @@ class Config:
     export: Export
     calibration: Calibration
     evaluate: Evaluate
+    benchmark: Benchmark
     tracking: Tracking
     tile_folder: str | None = None
     input_dir: str | None = None
@@ -212,6 +221,10 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     limits.append(("evaluate.split", e.split, e.split in (None, *SPLITS), f"{', '.join(SPLITS)}, or null: all"))
     codes = ", ".join(REFERENCE_CODES)
     limits.append(("evaluate.reference_codes", e.reference_codes, e.reference_codes in REFERENCE_CODES, codes))
+    b = c.benchmark
+    limits.append(("benchmark.repeat", b.repeat, b.repeat >= 1, "a whole number from 1"))
+    limits.append(("benchmark.warmup", b.warmup, b.warmup >= 0, "a whole number from 0"))
+    limits.append(("benchmark.unstable", b.unstable, 0 < b.unstable < 1, "a share over 0 and under 1"))
     return limits
 
 
@@ -229,11 +242,11 @@ def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     return f"{key}={got}: {what}"
 
 
-NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run")
+NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark")
 
 
 def config_hash(config: Config) -> str:
-    """What was asked, apart from where things lie and how they are tracked."""
+    """What was asked, apart from where things lie, and how they are tracked and measured."""
     asked = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(asked, dict)
     return digest({str(key): value for key, value in asked.items() if key not in NOT_IN_HASH})

@@ -45,6 +45,7 @@ def test_every_model_says_what_it_is(name: str) -> None:
 def test_the_hash_is_of_what_was_asked_not_of_where_it_lies() -> None:
     base = config_hash(composed("tile_folder=/a", "output_folder=/b"))
     assert config_hash(composed("tile_folder=/c", "output_folder=/d", "resume=false")) == base
+    assert config_hash(composed("benchmark.repeat=3", "task=classify")) == base
     assert config_hash(composed("chunking.stride=30")) != base
     assert config_hash(composed("backend=torch")) != base
 

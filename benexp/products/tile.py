@@ -13,6 +13,7 @@ from rasterio.transform import Affine
 
 from benexp import cores
 from benexp.errors import BenexpError
+from benexp.measure.clocks import StageClocks
 from benexp.products.blocks import BlockReader, Interest, Key, Raster, inspect
 from benexp.products.finding import open_product
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
@@ -105,6 +106,7 @@ class Tile:
         self.shape = self.region.shape
         self.transform = _grid(self._grid.c + self.region.col * RESOLUTION, self._grid.f - self.region.row * RESOLUTION)
         self.cache_bytes = default_cache(self._layers) if cache_bytes is None else cache_bytes
+        self._clocks = StageClocks()
         self._reader = BlockReader(
             self._layers,
             [*self._tables, *([keep_table(scl_mask)] if scl else [])],
@@ -125,15 +127,16 @@ class Tile:
         keys = [list(_keys(number, *pair)) for number, pair in enumerate(zip(self._layers, places, strict=True))]
         interest = Interest(*(RESOLUTION * n for n in (here.row, here.row + here.height, here.col)))
         units = self._reader.read([key for group in keys for key in group], interest)
-        chunk = np.zeros((len(self.bands), *window.shape), np.uint16)
-        valid = np.ones(window.shape, bool)
-        for number, (layer, placed) in enumerate(zip(self._layers, places, strict=True)):
-            values = chunk[number] if number < len(self.bands) else np.zeros(window.shape, np.uint16)
-            for key in keys[number]:
-                _paste(units[key], key, layer, placed, values)
-            valid &= values != 0
-        if not valid.all():
-            chunk *= valid
+        with self._clocks.stage("assemble"):
+            chunk = np.zeros((len(self.bands), *window.shape), np.uint16)
+            valid = np.ones(window.shape, bool)
+            for number, (layer, placed) in enumerate(zip(self._layers, places, strict=True)):
+                values = chunk[number] if number < len(self.bands) else np.zeros(window.shape, np.uint16)
+                for key in keys[number]:
+                    _paste(units[key], key, layer, placed, values)
+                valid &= values != 0
+            if not valid.all():
+                chunk *= valid
         return chunk, valid
 
     def thumbnail(self, max_size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
@@ -157,6 +160,11 @@ class Tile:
     def decode_seconds(self) -> float:
         """Seconds that threads were busy decoding, summed over them."""
         return self._reader.decode_seconds
+
+    @property
+    def assemble_seconds(self) -> float:
+        """Seconds that threads were busy putting windows together from blocks, summed over them."""
+        return self._clocks.seconds["assemble"]
 
     @property
     def decoded_blocks(self) -> int:

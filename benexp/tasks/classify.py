@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benexp import cores, layers, pipeline
+from benexp.backends.base import Backend
 from benexp.classes import NAMES
 from benexp.config import Config, digest
 from benexp.errors import BenexpError
@@ -43,9 +44,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     Raises BenexpError where one cannot be classified: at once if it is the only one, else after the others are done.
     """
     backend_class(config.backend)
-    made_layers = layers.build(dataclasses.asdict(config.layers), NAMES)
-    if "class" not in config.layers.names:
-        raise BenexpError(f"layers.names={config.layers.names}: must have class in it, which the reports are made from")
+    made_layers = checked_layers(config)
     found = products(config)
     if config.dry_run:
         return [plan(product, config, made_layers, say) for product in found]
@@ -56,7 +55,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     tolerances = config.export.tolerance
     with LazyBackend(config.backend, spec, tolerances=tolerances, calibration=calibration) as backend:
         for product in found:
-            job = _Job(product, config, overrides, spec, made_layers, backend, calibration, say)
+            job = Job(product, config, overrides, spec, made_layers, backend.get, calibration, say)
             try:
                 records.append(job.run(taken={record["tile"] for record in records}))
             except BenexpError as error:
@@ -69,8 +68,16 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     return records
 
 
+def checked_layers(config: Config) -> list[Layer]:
+    """The layers that the configuration asks for. Raises BenexpError where one is wrong, or the classes are missing."""
+    made = layers.build(dataclasses.asdict(config.layers), NAMES)
+    if "class" not in config.layers.names:
+        raise BenexpError(f"layers.names={config.layers.names}: must have class in it, which the reports are made from")
+    return made
+
+
 @dataclasses.dataclass
-class _Job:
+class Job:
     """One product on its way to a folder of results."""
 
     product: Path
@@ -78,7 +85,8 @@ class _Job:
     overrides: Sequence[str]
     spec: ModelSpec
     layers: list[Layer]
-    backend: LazyBackend
+    backend: Callable[[], Backend]
+    """Opens the backend if it is not open yet; asked only where no saved grid is reused."""
     calibration: Calibration | None
     say: Callable[[str], object]
 
@@ -140,7 +148,7 @@ class _Job:
             sound.result()
             return grid, {**about, "reused": True}
         with clocks.stage("load"):
-            backend = self.backend.get()
+            backend = self.backend()
         grid = pipeline.classify(
             tile,
             backend,
@@ -150,6 +158,7 @@ class _Job:
             clocks=clocks,
         )
         clocks.add("decode", tile.decode_seconds)
+        clocks.add("assemble", tile.assemble_seconds)
         sound.result()
         about = {
             "grid_key": key,

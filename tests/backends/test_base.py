@@ -152,3 +152,15 @@ def test_a_fallback_is_refused_or_on_record(small_model: ModelSpec, caplog: pyte
     with Falling(small_model, allow_fallback=True) as backend:
         assert backend.describe()["fallback"] == "the earth in place of the moon"
     assert "running on the earth in place of the moon: pip install rocket" in caplog.text
+
+
+def test_every_batch_is_timed_for_whoever_asks(chunk: npt.NDArray[np.uint16], small_model: ModelSpec) -> None:
+    with ArithmeticBackend(small_model, batch_size=4) as backend:
+        assert set(backend.open_seconds) == {"load", "first_batch"}
+        seconds: list[float] = []
+        backend.on_batch = seconds.append
+        backend.classify(chunk, EVERY, np.zeros((9, 2), np.int64))
+        backend.on_batch = None
+        backend.classify(chunk, EVERY, np.zeros((9, 2), np.int64))
+    assert len(seconds) == 3
+    assert min(seconds) > 0

@@ -1,0 +1,318 @@
+"""One configuration over all products, measured in a process of its own: `benexp task=benchmark input_dir=...`."""
+
+import contextlib
+import dataclasses
+import inspect
+import json
+import logging
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benexp.config import Config, config_hash, digest
+from benexp.errors import BenexpError, one_line
+from benexp.files import staging
+from benexp.measure.environment import environment
+from benexp.models.published import sha256
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
+from benexp.report.benchmark import REPORT, STAGES, TABLE, write_report
+from benexp.tasks.calibration import calibration_for_backend
+from benexp.tasks.classify import checked_layers
+from benexp.tasks.inputs import open_input, output_folder, products
+from benexp.tasks.measured import Request
+from benexp.tasks.plan import plan
+from benexp.tasks.prepare import backend_class, make_backend
+from benexp.tasks.processes import ProcessDiedError, messages
+from benexp.tasks.results import RECORD
+from benexp.usage import conf_folder, groups
+
+log = logging.getLogger("benexp")
+
+NULL = "benexp.backends.null.NullBackend"
+
+Tile = dict[str, Any]
+"""What a report says of one tile."""
+
+
+def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[Tile]:
+    """Measure the configuration on every product it names; what the report says of them.
+
+    The report is written anew after every tile. Raises BenexpError where a tile failed, after the others are done.
+    """
+    backend_class(config.backend)
+    made_layers = checked_layers(config)
+    found = products(config)
+    if config.dry_run:
+        return [plan(product, config, made_layers, say) for product in found]
+    spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+    folder = Path(config.output_folder)
+    with output_folder(folder), staging(folder) as scratch:
+        benchmark = _Benchmark(config, overrides, spec, found, folder, say)
+        try:
+            benchmark.measure(scratch)
+        except BaseException:
+            benchmark.save("interrupted")
+            raise
+        benchmark.summarise()
+    failed = [tile["tile"] for tile in benchmark.tiles if tile["status"] == "failed"]
+    if failed:
+        raise BenexpError(f"{len(failed)} of {len(found)} products failed: {', '.join(failed)} (see {folder / TABLE})")
+    return benchmark.tiles
+
+
+def backend_name(backend: Mapping[str, Any]) -> str:
+    """The name in the config group, or that of the user's class."""
+    from omegaconf import OmegaConf
+
+    for name in groups()["backend"]:
+        known = OmegaConf.load(conf_folder() / "backend" / f"{name}.yaml")
+        if OmegaConf.select(known, "_target_") == backend["_target_"]:
+            return name
+    return str(backend["_target_"])
+
+
+class _Run:
+    """One configuration over all products: what is known of each of them, done or not."""
+
+    def __init__(
+        self,
+        config: Config,
+        overrides: Sequence[str],
+        spec: ModelSpec,
+        found: Sequence[Path],
+        machine: Mapping[str, Any],
+    ) -> None:
+        self._config = config
+        self._overrides = overrides
+        self._spec = spec
+        self._found = found
+        self._startups: list[Mapping[str, Any]] = []
+        self._tiles: dict[Path, Tile] = {}
+        about = {
+            "model": spec.name,
+            "weights_hash": spec.weights_hash,
+            "backend_name": backend_name(config.backend),
+            "asked": {key: value for key, value in config.backend.items() if key != "_target_"},
+            "chunking": dataclasses.asdict(config.chunking),
+            "repeat": config.benchmark.repeat,
+            "config_hash": config_hash(config),
+        }
+        where = {key: machine[key] for key in ("machine", "libraries", "gpu_driver")}
+        key = [about, where, _code_hash(config.backend), config.benchmark.warmup]
+        self._known = {product: about | self._look(product, key) for product in found}
+
+    def _look(self, product: Path, key: Sequence[Any]) -> Tile:
+        """What can be told of a product before it is classified. Its `key` stands for all that its time depends on."""
+        told: Tile = {"tile": product.name, "product": str(product), "input_bytes": None, "key": None}
+        # It is told when the product's turn comes.
+        with (
+            contextlib.suppress(Exception),
+            open_input(product, self._config, self._spec.bands, warn=False) as tile,
+        ):
+            key = [*key, tile.name, tile.fingerprint]
+            told |= {"tile": tile.name, "input_bytes": tile.input_bytes, "key": digest(key)}
+        return told
+
+    def reuse(self, saved: Iterable[Tile], results: Path | None) -> None:
+        """Take over tiles of an earlier report that answer the same question, and whose `results` are still there."""
+        done = {tile["key"]: tile for tile in saved if tile["status"] == "done"}
+        for product, known in self._known.items():
+            tile = done.get(known["key"])
+            if tile and (results is None or _is_there(results, tile)):
+                self._tiles[product] = tile | {"reused": True}
+
+    def measure(self, products: Sequence[Path], changed: Callable[[Tile], None]) -> None:
+        """Classify what is left of these; `changed` is told of every tile when it is done or has failed."""
+
+        def left() -> list[Path]:
+            return [product for product in products if product not in self._tiles]
+
+        def end(product: Path, found: Mapping[str, Any]) -> None:
+            self._tiles[product] = {**self._known[product], **found, "reused": False}
+            changed(self._tiles[product])
+
+        def fail(failed: Iterable[Path], reason: str) -> None:
+            for product in failed:
+                end(product, {"status": "failed", "error": reason})
+
+        try:
+            # Here, or the export's memory would be found in the run's.
+            if left():
+                self._make_artefact()
+        except Exception as error:
+            fail(left(), str(error) if isinstance(error, BenexpError) else f"unexpected {one_line(error)}")
+        while todo := left():
+            begun: Path | None = None
+            taken = [tile["tile"] for tile in self._tiles.values() if tile["status"] == "done"]
+            request = Request(self._config, self._overrides, self._found, todo, taken)
+            try:
+                with contextlib.closing(messages("benexp.tasks.measured", request)) as told:
+                    for message in told:
+                        if "ready" in message:
+                            self._startups.append(message["ready"])
+                        elif "begins" in message:
+                            begun = Path(message["begins"])
+                        elif "ends" in message:
+                            end(Path(message["ends"]), message["found"])
+                            begun = None
+                        else:
+                            fail(todo, message["failed"])
+                if left():
+                    raise ProcessDiedError("its process ended before its work did")
+            except ProcessDiedError as died:
+                # With no tile begun it would die again.
+                fail([begun] if begun else left(), str(died))
+
+    def _make_artefact(self) -> None:
+        calibration = calibration_for_backend(self._found, self._config, self._spec)
+        tolerances = self._config.export.tolerance
+        make_backend(self._config.backend, self._spec, tolerances=tolerances, calibration=calibration)
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """Those that are done or have failed, in the products' order."""
+        return [self._tiles[product] for product in self._found if product in self._tiles]
+
+    @property
+    def done(self) -> list[Path]:
+        return [product for product, tile in self._tiles.items() if tile["status"] == "done"]
+
+    def describe(self) -> dict[str, Any]:
+        return {"startups": self._startups, "totals": _totals(self.tiles), "tiles": self.tiles}
+
+
+class _Benchmark:
+    """The run that was asked for, the one that says what is possible without a model, and their report."""
+
+    def __init__(
+        self,
+        config: Config,
+        overrides: Sequence[str],
+        spec: ModelSpec,
+        found: Sequence[Path],
+        folder: Path,
+        say: Callable[[str], object],
+    ) -> None:
+        self._found, self._folder, self._say = found, folder, say
+        self._machine = environment()
+        self._asked = {
+            "command": shlex.join(["benexp", *overrides]),
+            "config": dataclasses.asdict(config),
+            "config_hash": config_hash(config),
+            "repeat": config.benchmark.repeat,
+        }
+        self._run = _Run(config, overrides, spec, found, self._machine)
+        self._config, self._overrides, self._spec = config, overrides, spec
+        self._ceiling: _Run | None = None
+
+    @property
+    def tiles(self) -> list[Tile]:
+        return self._run.tiles
+
+    def measure(self, scratch: Path) -> None:
+        """Run both; the ceiling's maps, which show nothing, go to `scratch`."""
+        saved = _saved(self._folder) if self._config.resume else {}
+        self._run.reuse(saved.get("tiles", ()), self._folder)
+        # It is the same for every repeat.
+        if self._config.benchmark.ceiling and self._config.benchmark.repeat == 1 and not _is_null(self._config):
+            without = dataclasses.replace(
+                self._config, output_folder=str(scratch), backend=_without_model(self._config.backend)
+            )
+            self._ceiling = _Run(without, self._overrides, self._spec, self._found, self._machine)
+            self._ceiling.reuse((saved.get("ceiling") or {}).get("tiles", ()), None)
+        for tile in self.tiles:
+            self._say(f"{tile['tile']}: measured before, with the same configuration, code and input")
+        self.save("unfinished")
+        self._run.measure(self._found, self._changed)
+        if self._ceiling:
+            self._ceiling.measure(self._run.done, lambda _: self.save("unfinished"))
+        self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
+
+    def save(self, status: str) -> None:
+        report = {
+            "status": status,
+            **self._asked,
+            "environment": self._machine,
+            **self._run.describe(),
+            "ceiling": self._ceiling.describe() if self._ceiling else None,
+        }
+        write_report(self._folder, report)
+
+    def _changed(self, tile: Tile) -> None:
+        self.save("unfinished")
+        if tile["status"] == "failed":
+            log.error("%s: %s", tile["tile"], tile["error"])
+            return
+        memory = tile["usage"]["peak"]["rss_bytes"] / 1e6
+        speed = f"{tile['patches'] / tile['seconds']:.1f} patches/s, {tile['km2'] / tile['seconds']:.2f} km2/s"
+        self._say(f"{tile['tile']}: {tile['seconds']:.2f} s, {speed}, {memory:.0f} MB at most")
+        for verdict in tile["verdicts"]:
+            if verdict["severity"] == "warning":
+                log.warning("%s: %s", tile["tile"], verdict["sentence"])
+
+    def summarise(self) -> None:
+        """Say in a few lines how fast it was, what took the time, and where the report lies."""
+        own = self._run.describe()["totals"]
+        if own["done"]:
+            self._say(
+                f"{own['done']} tiles: {own['patches_per_second']:.1f} patches/s, {own['km2_per_second']:.2f} km2/s"
+            )
+            done = [tile for tile in self.tiles if tile["status"] == "done"]
+            shares = (
+                f"{stage} {sum(tile['stage_seconds'].get(stage, 0.0) for tile in done) / own['seconds']:.2f}"
+                for stage in STAGES
+            )
+            self._say(f"busy, as a share of the time (summed over threads): {', '.join(shares)}")
+        if self._ceiling and (ceiling := self._ceiling.describe()["totals"])["done"]:
+            self._say(f"without a model (the ceiling of this machine): {ceiling['km2_per_second']:.2f} km2/s")
+        self._say(f"written to {self._folder}:")
+        for name in (TABLE, REPORT):
+            self._say(f"  {name}")
+
+
+def _totals(tiles: Sequence[Tile]) -> dict[str, Any]:
+    done = [tile for tile in tiles if tile["status"] == "done"]
+    seconds, patches, km2 = (sum(tile[key] for tile in done) for key in ("seconds", "patches", "km2"))
+    return {
+        "done": len(done),
+        "failed": len(tiles) - len(done),
+        "seconds": seconds,
+        "patches_per_second": patches / seconds if done else None,
+        "km2_per_second": km2 / seconds if done else None,
+        "peak_rss_bytes": max((tile["usage"]["peak"]["rss_bytes"] for tile in done), default=None),
+    }
+
+
+def _is_null(config: Config) -> bool:
+    return bool(config.backend["_target_"] == NULL)
+
+
+def _without_model(backend: Mapping[str, Any]) -> dict[str, Any]:
+    """The null backend with batches of the same size, where that is known."""
+    batch = backend.get("batch_size", "auto")
+    return {"_target_": NULL, "batch_size": 32 if batch == "auto" else batch}
+
+
+def _code_hash(backend: Mapping[str, Any]) -> str:
+    """sha256 of the code that runs, be it committed or not: benexp's, and the file of a user's own backend."""
+    package = Path(__file__).parents[1]
+    own = inspect.getsourcefile(backend_class(backend))
+    files = sorted({*package.rglob("*.py"), *([Path(own)] if own else [])})
+    return digest([sha256(file) for file in files])
+
+
+def _saved(folder: Path) -> dict[str, Any]:
+    """The report that is there; nothing where there is none, or another program's."""
+    try:
+        found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "config_hash" in found else {}
+
+
+def _is_there(folder: Path, tile: Tile) -> bool:
+    """Whether a tile's results are those that were measured."""
+    record = folder / tile["tile"] / RECORD
+    return record.exists() and bool(json.loads(record.read_text(encoding="utf-8"))["map_hash"] == tile["map_hash"])

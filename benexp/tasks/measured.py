@@ -1,0 +1,148 @@
+"""The process in which one configuration is measured: a model loaded once, then tile after tile."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benexp.app import set_up_logging
+from benexp.backends.base import Backend
+from benexp.config import Config
+from benexp.errors import BenexpError, one_line
+from benexp.measure.clocks import StageClocks
+from benexp.measure.resources import ResourceSampler
+from benexp.measure.statistics import percentiles
+from benexp.measure.verdicts import read_conditions, run_verdicts
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
+from benexp.models.synthetic import varied_patches
+from benexp.products import open_product
+from benexp.tasks.calibration import calibration_for_backend
+from benexp.tasks.classify import Job, checked_layers
+from benexp.tasks.prepare import make_backend
+from benexp.tasks.processes import answer
+
+log = logging.getLogger("benexp")
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to measure: `todo` are those of the products `found` that are left, `taken` the names of tiles done."""
+
+    config: Config
+    overrides: Sequence[str]
+    found: Sequence[Path]
+    todo: Sequence[Path]
+    taken: Collection[str]
+
+
+def measure(request: Request, tell: Tell) -> None:
+    """Tell `ready` when the model is, and of each product that it `begins` and `ends`; or why nothing `failed`."""
+    set_up_logging()
+    try:
+        config = request.config
+        spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+        calibration = calibration_for_backend(request.found, config, spec)
+        backend = make_backend(config.backend, spec, tolerances=config.export.tolerance, calibration=calibration)
+        backend.open()
+    except Exception as error:
+        tell({"failed": _words(error)})
+        return
+    try:
+        clocks = StageClocks()
+        with clocks.stage("warmup"):
+            _warm(backend, config.benchmark.warmup)
+        tell({"ready": {"open_seconds": backend.open_seconds | clocks.rounded(), "backend": backend.describe()}})
+        taken = set(request.taken)
+        for product in request.todo:
+            tell({"begins": str(product)})
+            job = Job(
+                product,
+                config,
+                request.overrides,
+                spec,
+                checked_layers(config),
+                lambda: backend,
+                calibration,
+                say=lambda _: None,
+            )
+            found = _measured(job, backend, taken)
+            taken |= {found["tile"]} if found["status"] == "done" else set()
+            tell({"ends": str(product), "found": found})
+    finally:
+        backend.close()
+
+
+def _warm(backend: Backend, batches: int) -> None:
+    """Classify so many batches: processors and GPUs raise their clocks only when there is work."""
+    spec = backend.spec
+    chunk = varied_patches(spec.bands, 1, spec.patch_size, seed=5)[0].astype(np.uint16)
+    origins = np.zeros((batches * backend.batch_size, 2), np.int64)
+    backend.classify(chunk, np.ones(chunk.shape[1:], bool), origins)
+
+
+def _measured(job: Job, backend: Backend, taken: Collection[str]) -> dict[str, Any]:
+    """Classify one product under the eyes of all instruments; what they say, be the tile done or failed."""
+    latencies: list[float] = []
+    found: dict[str, Any] = {"status": "done", "error": None}
+    try:
+        _read_once(job.product, job.spec)
+        warm = backend.describe()
+        backend.on_batch = latencies.append
+        before = read_conditions()
+        sampler = ResourceSampler(backend.device)
+        try:
+            with sampler:
+                record = job.run(taken)
+        finally:
+            backend.on_batch = None
+        found |= {
+            "tile": record["tile"],
+            "stage_seconds": record["stage_seconds"],
+            "patches": record["patches"]["classified"],
+            "km2": record["shape"][0] * record["shape"][1] / 10_000,
+            "map_hash": record["map_hash"],
+            "output_bytes": sum(file["bytes"] for file in record["files"].values()),
+            "files": len(record["files"]),
+            "batches": len(latencies),
+            "latency_seconds": percentiles(latencies),
+            "backend": record["backend"],
+            "calibration": record["calibration"],
+        }
+        verdicts = run_verdicts(record["backend"], warm, sampler.usage, before, read_conditions())
+        found |= {
+            "seconds": sampler.usage.seconds,
+            "usage": sampler.usage.summary(),
+            "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
+        }
+    # Whatever goes wrong with a tile is a row of the report.
+    except Exception as error:
+        if not isinstance(error, BenexpError) and "HYDRA_FULL_ERROR" in os.environ:
+            log.exception("%s", job.product)
+        found = {"status": "failed", "error": _words(error)}
+    return found
+
+
+def _read_once(product: Path, spec: ModelSpec) -> None:
+    """Read the product's files, so that they lie in the system's cache whichever configuration comes first."""
+    opened = open_product(product)
+    inside = opened.path.is_dir()
+    files = {opened.path / band.file if inside else opened.path for band in opened.band_files(spec.bands)}
+    for file in files:
+        with file.open("rb", buffering=0) as bytes_:
+            while bytes_.read(1 << 24):
+                pass
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, BenexpError) else f"unexpected {one_line(error)}"
+
+
+if __name__ == "__main__":
+    answer(measure)

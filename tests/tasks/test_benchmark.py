@@ -1,0 +1,260 @@
+"""One configuration measured over products: the report, tiles that fail, processes that die, and going on later."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from benexp.app import main
+from benexp.backends.null import NullBackend
+from benexp.errors import BenexpError
+from benexp.report.benchmark import COLUMNS
+from benexp.tasks import benchmark
+from benexp.tasks.measured import Request
+from tests.products.builders import random_arrays, write_folder
+
+HERE = "tests.tasks.test_benchmark"
+FAST = ("task=benchmark", "model=demo", "offset=none", "chunking.stride=120")
+FAILS, KILLS, WAITS = 1111, 2222, 3333
+"""What B02 of a product is filled with, for the backends below to behave so."""
+
+
+class Moody(NullBackend):
+    """Behaves as B02 of its patches says."""
+
+    def _infer(self, patches: np.ndarray) -> np.ndarray:
+        mood = round(float(patches[0, 0].mean()))
+        if mood == FAILS:
+            raise RuntimeError("the engine\nstumbled")
+        if mood == KILLS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if mood == WAITS:
+            time.sleep(60)
+        return super()._infer(patches)
+
+
+class StillBorn(NullBackend):
+    """Ends its process as it is loaded."""
+
+    def _open(self) -> None:
+        os._exit(3)
+
+
+class Missing(NullBackend):
+    def _open(self) -> None:
+        raise BenexpError("Missing needs wonders: pip install wonders")
+
+
+def write(folder: Path, **moods: int | None) -> Path:
+    """A folder of small products of these names."""
+    for seed, (name, mood) in enumerate(moods.items()):
+        arrays = random_arrays((120, 240), seed=seed)
+        if mood is not None:
+            arrays["B02"][:] = mood
+        write_folder(folder / name, arrays=arrays)
+    return folder
+
+
+def start(products: Path, out: Path, *more: str, backend: str | None = None) -> int:
+    own = (f"backend._target_={HERE}.{backend}",) if backend else ()
+    return main([f"input_dir={products}", f"output_folder={out}", *FAST, "backend=null", *own, *more])
+
+
+def report(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return found
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "benchmark_report.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("products"), first=None, second=None)
+
+
+@pytest.fixture(scope="module")
+def done(products: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark of a real model, with its ceiling."""
+    out = tmp_path_factory.mktemp("out")
+    arguments = [f"input_dir={products}", f"output_folder={out}", *FAST, "backend=torch", "backend.threads=1"]
+    assert main([*arguments, "backend.batch_size=1"]) == 0
+    return out
+
+
+def test_the_table_has_a_row_per_tile_with_all_that_was_measured(done: Path) -> None:
+    rows = table(done)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["tile_name"] for row in rows] == ["first", "second"]
+    for row in rows:
+        folder = done / row["tile_name"]
+        record = json.loads((folder / "run.json").read_text())
+        assert (row["status"], row["error"], row["repeat"]) == ("done", "", "1")
+        assert (row["model"], row["backend"], row["precision"], row["batch_size"]) == ("demo", "torch", "fp32", "1")
+        assert (row["chunk_size"], row["patch_size"], row["stride"], row["threads"]) == ("2048", "120", "120", "1")
+        assert row["map_hash"] == record["map_hash"]
+        assert row["config_hash"] == record["config_hash"]
+        assert int(row["file_count"]) == len(record["files"])
+        assert float(row["output_size_mb"]) == pytest.approx(
+            sum((folder / name).stat().st_size for name in record["files"]) / 1e6, abs=1e-3
+        )
+        seconds = float(row["processing_time_seconds"])
+        assert row["patches"] == "2"
+        assert float(row["patches_per_second"]) == pytest.approx(2 / seconds, rel=1e-2)
+        assert float(row["km2_per_second"]) == pytest.approx(1.2 * 2.4 / seconds, rel=1e-2)
+        for stage in ("open", "decode", "assemble", "infer", "blend", "write"):
+            busy = float(row[f"{stage}_seconds"]) / seconds
+            assert float(row[f"{stage}_busy"]) == pytest.approx(busy, abs=2e-3)
+        # Two batches tell a median, and no 90th percentile.
+        assert 0 < float(row["batch_latency_p50_seconds"]) <= float(row["infer_seconds"])
+        assert row["batch_latency_p90_seconds"] == ""
+        assert float(row["peak_rss_mb"]) >= float(row["memory_mb_start"]) > 0
+
+
+def test_the_report_has_environment_start_up_and_ceiling(done: Path) -> None:
+    found = report(done)
+    assert found["status"] == "done"
+    assert found["environment"]["cores"] >= 1
+    assert found["config"]["backend"]["threads"] == 1
+    (startup,) = found["startups"]
+    assert set(startup["open_seconds"]) == {"load", "first_batch", "warmup"}
+    assert found["totals"]["done"] == 2
+    ceiling = found["ceiling"]["tiles"]
+    assert [tile["backend_name"] for tile in ceiling] == ["null", "null"]
+    assert {tile["config_hash"] for tile in ceiling}.isdisjoint({found["config_hash"]})
+    # Its maps, which show nothing, are gone.
+    assert {path.name for path in done.iterdir()} == {"benchmark_report.csv", "report.json", "first", "second"}
+
+
+class Requests(list[Request]):
+    """Stands in for the processes: notes what they would have been asked, and ends early."""
+
+    def __call__(self, module: str, request: Request) -> Iterator[dict[str, Any]]:
+        self.append(request)
+        yield {"failed": "not now"}
+
+
+@pytest.mark.parametrize(
+    ("more", "again"),
+    [
+        ((), 0),
+        (("benchmark.unstable=0.1", "integrity=auto"), 0),
+        (("resume=false",), 2),
+        (("chunking.chunk_size=512",), 2),
+        (("benchmark.repeat=2",), 2),
+        (("benchmark.warmup=1",), 2),
+    ],
+)
+def test_what_was_measured_is_not_measured_again(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], again: int
+) -> None:
+    out = tmp_path / "out"
+    requests = Requests()
+    # The rows of a run that never was, with keys as this configuration has them.
+    monkeypatch.setattr(benchmark, "messages", requests)
+    assert start(products, out) == 1
+    before = report(out)
+    for tile in before["tiles"]:
+        (out / tile["tile"]).mkdir()
+        (out / tile["tile"] / "run.json").write_text('{"map_hash": "5"}')
+        tile |= {"status": "done", "error": None, "map_hash": "5", "seconds": 2.0, "patches": 2, "km2": 1.0}
+        tile |= {"usage": {"peak": {"rss_bytes": 1}}, "stage_seconds": {}}
+    (out / "report.json").write_text(json.dumps(before))
+    requests.clear()
+    assert start(products, out, *more) == (1 if again else 0)
+    assert sum(len(request.todo) for request in requests) == again
+    assert [tile["reused"] for tile in report(out)["tiles"]] == [not again] * 2
+
+
+def test_results_that_are_gone_or_others_are_measured_again(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "messages", requests := Requests())
+    out = tmp_path / "out"
+    assert start(products, out) == 1
+    before = report(out)
+    before["tiles"] = [tile | {"status": "done", "map_hash": "5"} for tile in before["tiles"]]
+    (out / "report.json").write_text(json.dumps(before))
+    (out / "first").mkdir()
+    (out / "first" / "run.json").write_text('{"map_hash": "6"}')
+    requests.clear()
+    assert start(products, out) == 1
+    assert [path.name for path in requests[0].todo] == ["first", "second"]
+
+
+def test_tiles_that_fail_or_kill_are_rows_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    products = write(tmp_path / "in", a=None, b=KILLS, c=FAILS, d=None)
+    (products / "e.zip").write_bytes(b"no zip")
+    out = tmp_path / "out"
+    assert start(products, out, "benchmark.ceiling=true", backend="Moody") == 1
+    rows = {row["tile_name"]: row for row in table(out)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        **dict.fromkeys("ad", "done"),
+        **dict.fromkeys(("b", "c", "e.zip"), "failed"),
+    }
+    assert "killed by SIGKILL" in rows["b"]["error"]
+    assert "Moody failed on model demo: RuntimeError: the engine stumbled" in rows["c"]["error"]
+    assert "e.zip" in rows["e.zip"]["error"]
+    assert rows["c"]["patches_per_second"] == ""
+    found = report(out)
+    assert found["status"] == "failed"
+    assert len(found["startups"]) == 2
+    assert [tile["tile"] for tile in found["ceiling"]["tiles"]] == ["a", "d"]
+    assert "3 of 5 products failed: b, c, e.zip" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"), [("StillBorn", "its process ended with exit code 3"), ("Missing", "pip install wonders")]
+)
+def test_a_backend_that_cannot_be_opened_is_a_row_for_every_tile(
+    products: Path, tmp_path: Path, backend: str, reason: str
+) -> None:
+    assert start(products, tmp_path / "out", backend=backend) == 1
+    assert [(row["status"], reason in row["error"]) for row in table(tmp_path / "out")] == [("failed", True)] * 2
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, "interrupted"), (signal.SIGKILL, "unfinished")])
+def test_an_end_from_outside_leaves_what_is_done_and_no_process(
+    tmp_path: Path, number: signal.Signals, status: str
+) -> None:
+    products, out = write(tmp_path / "in", a=None, b=WAITS), tmp_path / "out"
+    command = [sys.executable, "-m", "benexp", f"input_dir={products}", f"output_folder={out}", *FAST, "backend=null"]
+    process = subprocess.Popen(
+        [*command, f"backend._target_={HERE}.Moody"], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline().startswith("a: ")
+    (child,) = psutil.Process(process.pid).children()
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    child.wait(30)
+    found = report(out)
+    assert (found["status"], [tile["tile"] for tile in found["tiles"]]) == (status, ["a"])
+    assert [row["tile_name"] for row in table(out)] == ["a"]
+    # Nothing of the tile that was under way, and what is done is not measured again.
+    assert not (out / "b").exists()
+
+
+def test_repeats_of_a_sweep_lie_beside_each_other(products: Path, tmp_path: Path) -> None:
+    assert start(products, tmp_path, "-m", "benchmark.repeat=1,2", "+x=") == 1  # an unknown key, before any work
+    assert not (tmp_path / "jobs").exists()
+    assert start(products, tmp_path, "-m", "benchmark.repeat=1,2") == 0
+    (job,) = (tmp_path / "jobs").iterdir()
+    assert sorted(path.name for path in job.iterdir()) == ["1", "2"]
+    assert [report(job / repeat)["tiles"][0]["repeat"] for repeat in "12"] == [1, 2]
+    assert all(report(job / repeat)["ceiling"] is None for repeat in "12")
