@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,12 +58,18 @@ def main(arguments: Sequence[str]) -> int:
     from hydra.types import RunMode
 
     failed: list[str] = []
+    started = time.time()
+    swept: set[Path] = set()
+    """Where sweeps of benchmarks go to."""
     debug = "HYDRA_FULL_ERROR" in os.environ
 
     def job(composed: "DictConfig") -> None:
         try:
             hydra_config = HydraConfig.get()
-            run(composed, list(hydra_config.overrides.task), _say, in_sweep=hydra_config.mode == RunMode.MULTIRUN)
+            in_sweep = hydra_config.mode == RunMode.MULTIRUN
+            if in_sweep and composed.task.name == "benchmark":
+                swept.add(Path(composed.output_folder).expanduser())
+            run(composed, list(hydra_config.overrides.task), _say, in_sweep=in_sweep)
         except BenexpError as error:
             # Returned, not raised: Hydra would leave the other jobs of a sweep undone.
             failed.append(str(error))
@@ -80,13 +87,25 @@ def main(arguments: Sequence[str]) -> int:
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
     except KeyboardInterrupt:
         log.error("interrupted")
+        _join(swept, started)
         return 130
     except Exception as error:
         if debug:
             raise
         log.error("%s", explain(error))
         return 1
-    return 1 if failed else 0
+    agree = _join(swept, started)
+    return 1 if failed or not agree else 0
+
+
+def _join(folders: Collection[Path], since: float) -> bool:
+    """Make the joint reports of benchmarks that were swept since then; whether all maps agree that must."""
+    if not folders:
+        return True
+    from benexp.tasks.joint import join
+
+    agree = [join(folder, since, _say) for folder in folders]
+    return all(agree)
 
 
 def set_up_logging() -> None:

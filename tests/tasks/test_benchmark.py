@@ -258,3 +258,29 @@ def test_repeats_of_a_sweep_lie_beside_each_other(products: Path, tmp_path: Path
     assert sorted(path.name for path in job.iterdir()) == ["1", "2"]
     assert [report(job / repeat)["tiles"][0]["repeat"] for repeat in "12"] == [1, 2]
     assert all(report(job / repeat)["ceiling"] is None for repeat in "12")
+    joint = report(tmp_path)
+    assert joint["status"] == "done"
+    assert joint["jobs"] == [f"jobs/{job.name}/1", f"jobs/{job.name}/2"]
+    (found,) = joint["configurations"]
+    assert (found["configuration"], found["repeats"], found["failed"]) == ("backend=null", [1, 2], [])
+    assert [(row["tile_name"], row["repeat"]) for row in table(tmp_path)] == [
+        *(("first", "1"), ("second", "1")),
+        *(("first", "2"), ("second", "2")),
+    ]
+
+
+def test_a_sweep_that_is_interrupted_reports_what_is_done(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Request] = []
+
+    def interrupted(module: str, request: Request) -> Iterator[dict[str, Any]]:
+        calls.append(request)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        yield {"failed": "not now"}
+
+    monkeypatch.setattr(benchmark, "messages", interrupted)
+    assert start(products, tmp_path, "-m", "benchmark.repeat=1,2,3") == 130
+    assert [row["repeat"] for row in table(tmp_path)] == ["1", "1"]
+    assert report(tmp_path)["configurations"][0]["failed"] == [1, 2]
