@@ -227,7 +227,7 @@ class _Benchmark:
         self.save("unfinished")
         self._run.measure(self._found, self._changed)
         if self._ceiling:
-            self._ceiling.measure(self._run.done, lambda _: self.save("unfinished"))
+            self._ceiling.measure(self._run.done, self._ceiling_changed)
         self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
 
     def save(self, status: str) -> None:
@@ -252,12 +252,17 @@ class _Benchmark:
             if verdict["severity"] == "warning":
                 log.warning("%s: %s", tile["tile"], verdict["sentence"])
 
+    def _ceiling_changed(self, tile: Tile) -> None:
+        self.save("unfinished")
+        if tile["status"] == "failed":
+            log.warning("%s: not measured without a model: %s", tile["tile"], tile["error"])
+
     def summarise(self) -> None:
         """Say in a few lines how fast it was, what took the time, and where the report lies."""
         own = self._run.describe()["totals"]
         if own["done"]:
             self._say(
-                f"{own['done']} tiles: {own['patches_per_second']:.1f} patches/s, {own['km2_per_second']:.2f} km2/s"
+                f"tiles: {own['done']}; {own['patches_per_second']:.1f} patches/s, {own['km2_per_second']:.2f} km2/s"
             )
             done = [tile for tile in self.tiles if tile["status"] == "done"]
             shares = (

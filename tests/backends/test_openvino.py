@@ -50,6 +50,16 @@ def test_modes_threads_and_batches_give_the_same(batch_size: int, small_model: M
         assert np.abs(answer - expected).max() <= 1e-5
 
 
+@pytest.mark.parametrize("mode", ["latency", "throughput"])
+def test_every_batch_is_timed_also_side_by_side(mode: Any, small_model: ModelSpec, model: Path) -> None:
+    with OpenVinoBackend(small_model, model, threads=2, batch_size=4, mode=mode) as backend:
+        seconds: list[float] = []
+        backend.on_batch = seconds.append
+        backend.classify(CHUNK, VALID, ORIGINS)
+    assert len(seconds) == 7
+    assert all(0 < each < 60 for each in seconds)
+
+
 def test_it_says_what_runs(small_model: ModelSpec, model: Path) -> None:
     with OpenVinoBackend(small_model, model, threads=2, batch_size=1) as backend:
         said = backend.describe()
