@@ -115,13 +115,14 @@ class _Run:
             told |= {"tile": tile.name, "input_bytes": tile.input_bytes, "key": digest(key)}
         return told
 
-    def reuse(self, saved: Iterable[Tile], results: Path | None) -> None:
+    def reuse(self, saved: Mapping[str, Any], results: Path | None) -> None:
         """Take over tiles of an earlier report that answer the same question, and whose `results` are still there."""
-        done = {tile["key"]: tile for tile in saved if tile["status"] == "done"}
+        done = {tile["key"]: tile for tile in saved.get("tiles", ()) if tile["status"] == "done"}
         for product, known in self._known.items():
             tile = done.get(known["key"])
             if tile and (results is None or _is_there(results, tile)):
                 self._tiles[product] = tile | {"reused": True}
+                self._startups = list(saved["startups"])
 
     def measure(self, products: Sequence[Path], changed: Callable[[Tile], None]) -> None:
         """Classify what is left of these; `changed` is told of every tile when it is done or has failed."""
@@ -214,14 +215,14 @@ class _Benchmark:
     def measure(self, scratch: Path) -> None:
         """Run both; the ceiling's maps, which show nothing, go to `scratch`."""
         saved = _saved(self._folder) if self._config.resume else {}
-        self._run.reuse(saved.get("tiles", ()), self._folder)
+        self._run.reuse(saved, self._folder)
         # It is the same for every repeat.
         if self._config.benchmark.ceiling and self._config.benchmark.repeat == 1 and not _is_null(self._config):
             without = dataclasses.replace(
                 self._config, output_folder=str(scratch), backend=_without_model(self._config.backend)
             )
             self._ceiling = _Run(without, self._overrides, self._spec, self._found, self._machine)
-            self._ceiling.reuse((saved.get("ceiling") or {}).get("tiles", ()), None)
+            self._ceiling.reuse(saved.get("ceiling") or {}, None)
         for tile in self.tiles:
             self._say(f"{tile['tile']}: measured before, with the same configuration, code and input")
         self.save("unfinished")

@@ -171,11 +171,13 @@ def test_what_was_measured_is_not_measured_again(
         (out / tile["tile"] / "run.json").write_text('{"map_hash": "5"}')
         tile |= {"status": "done", "error": None, "map_hash": "5", "seconds": 2.0, "patches": 2, "km2": 1.0}
         tile |= {"usage": {"peak": {"rss_bytes": 1}}, "stage_seconds": {}}
+    before["startups"] = [{"open_seconds": {"load": 1.0}}]
     (out / "report.json").write_text(json.dumps(before))
     requests.clear()
     assert start(products, out, *more) == (1 if again else 0)
     assert sum(len(request.todo) for request in requests) == again
     assert [tile["reused"] for tile in report(out)["tiles"]] == [not again] * 2
+    assert report(out)["startups"] == ([] if again else before["startups"])
 
 
 def test_results_that_are_gone_or_others_are_measured_again(
