@@ -27,6 +27,9 @@ Needs = Literal["checkpoint", "onnx", "openvino", "tensorrt", "tensorrt-onnx", "
 """`tensorrt-onnx` is an .onnx file as TensorRT takes it, which differs from ONNX Runtime's at int8."""
 Result = TypeVar("Result")
 
+_OUT_OF_MEMORY = ("bad_alloc", "out of memory", "outofmemory", "_alloc_failed", "can't allocate memory")
+"""Words of the C++ library, CUDA, cuBLAS, cuDNN and torch."""
+
 
 class OutOfMemoryError(BenexpError):
     """The engine had no memory for a batch."""
@@ -126,11 +129,7 @@ class Backend:
         if not self._is_open:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement")
         probabilities = self._halving(lambda: self._classify(chunk, valid, origins))
-        expected = (len(origins), len(self.spec.classes))
-        if probabilities.shape != expected:
-            raise BenexpError(
-                f"model {self.spec.name} answered in shape {probabilities.shape}, not {expected}: is it the right file?"
-            )
+        self._whole(probabilities, len(origins))
         # Written so that NaN fails too.
         if not np.all((probabilities >= 0) & (probabilities <= 1)):
             raise BenexpError(
@@ -260,7 +259,8 @@ class Backend:
 
     def _is_out_of_memory(self, error: Exception) -> bool:
         """Whether a smaller batch could help; engines word it in their own ways."""
-        return isinstance(error, MemoryError) or "bad_alloc" in str(error)
+        said = str(error).lower()
+        return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
 
     def _open(self) -> None:
         """Load and compile."""
@@ -287,9 +287,18 @@ class Backend:
         done = 0
         for batch, count in self._batches(chunk, valid, origins):
             with self._batch():
-                answers[done : done + count] = self._infer(batch)[:count]
+                answers[done : done + count] = self._whole(self._infer(batch), len(batch))[:count]
             done += count
         return answers
+
+    def _whole(self, answer: Result, count: int) -> Result:
+        """`answer`, which must be of `count` patches: numpy would stretch one of one patch over the rest."""
+        shape, expected = tuple(getattr(answer, "shape", ())), (count, len(self.spec.classes))
+        if shape != expected:
+            raise BenexpError(
+                f"model {self.spec.name} answered in shape {shape}, not {expected}: is it the right file?"
+            )
+        return answer
 
     def _batches(
         self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]

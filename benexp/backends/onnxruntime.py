@@ -25,9 +25,6 @@ HEAVY = frozenset(
 _UNREADABLE = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
 _OUT_OF_MEMORY = (
     "failed to allocate memory",
-    "out of memory",
-    "outofmemory",
-    "_alloc_failed",
     "is smaller than requested bytes",
 )
 

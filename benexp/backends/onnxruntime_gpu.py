@@ -123,7 +123,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
                 cutter.run_with_iobinding(cutting)
                 running.bind_ortvalue_input("patches", cutting.get_outputs()[0])
                 model.run_with_iobinding(running)
-                answers[start : start + len(group)] = running.get_outputs()[0].numpy()[: len(group)]
+                answer = self._whole(running.get_outputs()[0].numpy(), self.batch_size)
+                answers[start : start + len(group)] = answer[: len(group)]
         return answers
 
     def _memory(self) -> tuple[str, int]:

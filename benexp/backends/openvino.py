@@ -17,11 +17,9 @@ _COMPUTES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 """OpenVINO's words for what it computes in."""
 _OUT_OF_MEMORY = (
     "out of gpu resources",
-    "out of memory",
     "buffer allocation failed",
     "exceeded max size of memory",
     "could not allocate memory",
-    "can't allocate memory",
     "cl_mem_object_allocation_failure",
     "cl_out_of_",
 )
@@ -152,7 +150,7 @@ class OpenVinoBackend(Backend):
             request.wait()
             if self.on_batch:
                 self.on_batch(request.latency / 1000)
-            answers[start : start + count] = request.get_output_tensor().data[:count]
+            answers[start : start + count] = self._whole(request.get_output_tensor().data, self.batch_size)[:count]
             idle.append(request)
 
         start = 0

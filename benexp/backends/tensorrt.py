@@ -239,7 +239,7 @@ class TensorrtBackend(Backend):
                 memory_format=torch.contiguous_format,
                 fill=True,
             )
-            answers = [self._engine(patches)[:count] for patches, count in batches]
+            answers = [self._whole(self._engine(patches), len(patches))[:count] for patches, count in batches]
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         return answer
 

@@ -33,6 +33,8 @@ class TorchBackend(Backend):
 
     def __init__(self, *args: Any, compile: bool = False, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
+        if not isinstance(compile, bool):
+            raise BenexpError(f"backend.compile={compile}: takes true or false")
         self.compile = compile
 
     def _open(self) -> None:
@@ -53,6 +55,8 @@ class TorchBackend(Backend):
         model: Any = load_classifier(self.spec, self.precision)
         model = model.to(device=self.device, memory_format=torch.channels_last)
         if self.compile:
+            # Rather an error than going on without compiled kernels.
+            torch._dynamo.config.fail_on_recompile_limit_hit = True
             model = torch.compile(model, mode="reduce-overhead" if self._kind == "cuda" else "default", dynamic=False)
         self._model = model
 
@@ -67,8 +71,9 @@ class TorchBackend(Backend):
 
         if not len(origins):
             return np.empty((0, len(self.spec.classes)), np.float32)
-        # torch's convolutions on a GPU round to TF32 unless told otherwise, and would still be called fp32.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        # torch's convolutions on a GPU round to TF32 unless told otherwise, and would still be called fp32. `flags`
+        # itself switches cuDNN off unless told otherwise.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             batches = cut_batches(
                 self.spec,
                 chunk,
@@ -84,7 +89,7 @@ class TorchBackend(Backend):
             for patches, count in batches:
                 with self._batch():
                     # A copy, since CUDA graphs answer in the same memory every time; read when all is under way.
-                    answers.append(self._model(patches)[:count].clone())
+                    answers.append(self._whole(self._model(patches), len(patches))[:count].clone())
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         if self.on_batch:
             for begun, ended in self._events:
@@ -110,14 +115,16 @@ class TorchBackend(Backend):
     def _is_out_of_memory(self, error: Exception) -> bool:
         import torch
 
-        cpu = "can't allocate memory" in str(error)
-        return isinstance(error, torch.OutOfMemoryError) or cpu or super()._is_out_of_memory(error)
+        return isinstance(error, torch.OutOfMemoryError) or super()._is_out_of_memory(error)
 
     def _close(self) -> None:
         if "torch" not in sys.modules:  # it is missing, which must not hide that it was told so
             return
         import torch
 
+        if self._model is not None and self.compile:
+            # Else what was compiled stays, with its memory, and counts towards the limit of recompilations.
+            torch.compiler.reset()
         self._model = None
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)

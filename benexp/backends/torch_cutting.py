@@ -32,6 +32,9 @@ def cut_batches(
 
     means = torch.tensor(spec.means, dtype=torch.float32, device=device)[:, None, None, None]
     pixels = _upload(chunk, device)
+    # Of the two types of 16 bits, torch on CUDA can index but the one with a sign.
+    unsigned = pixels.dtype == torch.uint16
+    pixels = pixels.view(torch.int16) if unsigned else pixels
     usable = None if valid.all() else _upload(valid, device)
     at = torch.from_numpy(np.ascontiguousarray(origins)).to(device)
     along = torch.arange(spec.patch_size, device=device)
@@ -41,7 +44,8 @@ def cut_batches(
             group = torch.cat([group, group[-1:].expand(batch_size - count, 2)])
         rows = (group[:, 0, None] + along)[:, :, None]
         cols = (group[:, 1, None] + along)[:, None, :]
-        patches = pixels[:, rows, cols].to(torch.float32)
+        patches = pixels[:, rows, cols]
+        patches = (patches.view(torch.uint16) if unsigned else patches).to(torch.float32)
         if usable is not None:
             patches = torch.where(usable[rows, cols], patches, means)
         yield patches.transpose(0, 1).contiguous(memory_format=memory_format), count

@@ -108,6 +108,16 @@ def test_other_errors_do_not_halve(small_model: ModelSpec) -> None:
     assert backend.batch_size == 16
 
 
+@pytest.mark.parametrize("shape", [(1, 19), (4, 1), (19,), (), (4, 5), (3, 19), (5, 19)])
+def test_a_batch_of_another_shape_stops(shape: tuple[int, ...], small_model: ModelSpec) -> None:
+    class Odd(NullBackend):
+        def _infer(self, patches: Floats) -> Floats:
+            return np.full(shape, 0.5, np.float32)
+
+    with pytest.raises(BenexpError, match=r"model small answered in shape .*, not \(4, 19\): is it the right file"):
+        Odd(small_model, batch_size=4).open()
+
+
 def test_an_engine_of_a_fixed_batch_is_built_again(small_model: ModelSpec, tmp_path: Path) -> None:
     built = []
 

@@ -1,4 +1,5 @@
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,26 @@ def test_compiled_answers_are_the_same(small_model: ModelSpec) -> None:
     compiled = TorchBackend(small_model, batch_size=4, threads=2, compile=True)
     assert classify_one(compiled) == pytest.approx(classify_one(eager), abs=1e-4)
     assert compiled.describe()["compile"]
+
+
+def test_cudnn_stays_on_and_tf32_off(small_model: ModelSpec) -> None:
+    """Of use on GPUs only, and seen here all the same."""
+    seen = []
+
+    class Watching(TorchBackend):
+        def _whole(self, answer: Any, count: int) -> Any:
+            if isinstance(answer, torch.Tensor):
+                seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+            return super()._whole(answer, count)
+
+    classify_one(Watching(small_model, threads=2))
+    assert seen
+    assert set(seen) == {(True, False)}
+
+
+def test_compile_takes_true_or_false(small_model: ModelSpec) -> None:
+    with pytest.raises(BenexpError, match=r"backend\.compile=maybe: takes true or false"):
+        TorchBackend(small_model, compile="maybe")
 
 
 def test_threads_hold_while_open_only(small_model: ModelSpec) -> None:
