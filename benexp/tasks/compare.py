@@ -46,7 +46,10 @@ RECORD = "comparison.json"
 """Written last: where it is, the comparison is complete."""
 
 SHARED = ("batch_size", "threads", "allow_fallback")
-"""Keys of `backend` that hold for all that are compared."""
+"""Keys of `backend` that hold for all that are compared, where the user says them."""
+
+ROUGH = 5
+"""Seconds of inference below which a speed may be off by a third."""
 
 TAKES = "takes name, name:precision or name:precision:device"
 
@@ -115,21 +118,24 @@ def entries_of(config: Config, overrides: Sequence[str]) -> list[Entry]:
             f"backends=[{','.join(config.backends)}]: task=compare takes at least two, "
             f"such as backends=[torch,onnxruntime-cpu]; an entry {TAKES}; names: {', '.join(groups()['backend'])}"
         )
-    entries = [_entry(label, config) for label in config.backends]
-    files = [entry.file for entry in entries]
-    for entry in entries:
-        if files.count(entry.file) > 1:
-            raise BenexpError(f"backends=[{','.join(config.backends)}]: names {entry.label} twice")
+    said = {override.lstrip("+").partition("=")[0].removeprefix("backend.") for override in overrides}
+    shared = {key: config.backend[key] for key in SHARED if key in said}
+    entries = [_entry(label, shared) for label in config.backends]
+    for index, entry in enumerate(entries):
+        for other in entries[:index]:
+            if entry.file == other.file or entry.settings == other.settings:
+                raise BenexpError(
+                    f"backends=[{','.join(config.backends)}]: {other.label} and {entry.label} are the same"
+                )
     return entries
 
 
-def _entry(label: str, config: Config) -> Entry:
+def _entry(label: str, shared: Mapping[str, Any]) -> Entry:
     name, *rest = label.split(":", 2)
     if not all([name, *rest]):
         raise BenexpError(f"backends: {label!r}: an entry {TAKES}")
     # A user's own class has no file in the group.
     settings = {"_target_": name} if "." in name else _settings(name, label)
-    shared = {key: config.backend[key] for key in SHARED if key in config.backend}
     settings = {**settings, **shared, **dict(zip(("precision", "device"), rest, strict=False))}
     try:
         backend_class(settings)
@@ -273,8 +279,8 @@ class _Comparison:
         self, tile: Tile, folder: Path, entry: Entry, reference: Ran, candidate: Ran
     ) -> tuple[Differences, list[Path]]:
         """The differences, and the files of their map: the GeoTIFF last."""
-        allowed = self.config.export.tolerance
-        tolerance = max(allowed.get(str(ran.about["precision"]), 0.0) for ran in (reference, candidate))
+        # Whatever the precision: at int8's own, nearly every flip would be called a tie.
+        tolerance = self.config.export.tolerance["fp32"]
         tags = results.tags(self.config, self.spec) | {
             "REFERENCE": self.entries[0].label,
             "CANDIDATE": entry.label,
@@ -406,6 +412,8 @@ def _summarise(folder: Path, record: Mapping[str, Any], say: Callable[[str], obj
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         say("  ".join(cells).rstrip())
+    if (shortest := min(b["infer_seconds"] for b in record["backends"])) < ROUGH:
+        say(f"speeds are rough: {shortest:.1f} s of inference is little to go by")
     say(f"{record['tile']}: {record['compared_pixels']:,} pixels compared in {record['seconds']:.1f} s")
     say(f"written to {folder}:")
     for name in (*record["files"], RECORD):
