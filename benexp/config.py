@@ -143,7 +143,8 @@ TYPES = {
     "Float": "a number",
     "Boolean": "true or false",
     "String": "a text",
-    "ListConfig": "a list such as [1,2]",
+    "ListConfig": "a list such as [a,b]",
+    "Dict": "several keys, such as {fp32: 0.0001}: name one of them",
     "bool": "true or false",
 }
 
@@ -201,11 +202,12 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
         ("region.crs", c.region.crs, c.region.crs is None or bbox is not None, "a CRS only beside region.bbox"),
         ("backend._target_", c.backend.get("_target_"), bool(c.backend.get("_target_")), "the class of a backend"),
     ]
-    for key, word in (("batch_size", "auto"), ("threads", None)):
-        value = c.backend.get(key)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        right = value in (None, word) or (whole and 1 <= value <= 65536)
-        limits.append((f"backend.{key}", value, right, f"a whole number from 1 to 65536{', or auto' if word else ''}"))
+    for key, word, says in (("batch_size", "auto", "auto"), ("threads", None, "null: all cores")):
+        if key in c.backend:
+            value = c.backend[key]
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            right = value == word or (whole and 1 <= value <= 65536)
+            limits.append((f"backend.{key}", value, right, f"a whole number from 1 to 65536, or {says}"))
     fallback = c.backend.get("allow_fallback", False)
     limits.append(("backend.allow_fallback", fallback, isinstance(fallback, bool), "true or false"))
     batch = c.export.batch
@@ -233,7 +235,7 @@ def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     what = str(error.msg or error).splitlines()[0]
     got = OmegaConf.select(composed, str(key), throw_on_missing=False) if error.full_key else None
     for name, words in TYPES.items():
-        if re.search(rf"converted to {name}|not a valid {name}|not a {name}", what):
+        if re.search(rf"converted to {name}|not a valid {name}|not a {name}|to {name}\[", what):
             return f"{key}={got}: takes {words}"
     if "not in" in what and error.full_key:
         parent = str(key).rpartition(".")[0]

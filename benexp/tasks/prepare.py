@@ -26,10 +26,15 @@ def backend_class(backend: Mapping[str, Any]) -> type[Backend]:
     for key in _arguments(backend):
         if key not in taken and not open_ended:
             raise BenexpError(f"unknown key backend.{key}: {found.__name__} takes {', '.join(taken)}")
-    for key, choices in (("precision", found.precisions), ("device", found.devices)):
-        asked = str(backend.get(key, choices[0]))
-        if asked.partition(":")[0] not in choices:
-            raise BenexpError(f"backend.{key}={asked}: {found.__name__} takes {', '.join(choices)}")
+    precision = str(backend.get("precision", found.precisions[0]))
+    if precision not in found.precisions:
+        raise BenexpError(f"backend.precision={precision}: {found.__name__} takes {', '.join(found.precisions)}")
+    device = str(backend.get("device", found.devices[0]))
+    kind, colon, number = device.partition(":")
+    # One processor is all there is, however many sockets; of GPUs there may be several.
+    if kind not in found.devices or (colon and (kind == "cpu" or not number.isdecimal())):
+        takes = (name if name == "cpu" else f"{name} or {name}:1 and so on" for name in found.devices)
+        raise BenexpError(f"backend.device={device}: {found.__name__} takes {', '.join(takes)}")
     return found
 
 
