@@ -4,6 +4,9 @@ import hashlib
 import json
 import logging
 import re
+import shutil
+import tempfile
+import time
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any, Literal
 
 from benexp.cache import cache_folder
 from benexp.errors import BenexpError
+from benexp.models.seal import is_sound
 from benexp.models.spec import ModelSpec
 from benexp.version import __version__
 from exporters.recipe import Recipe
@@ -28,8 +32,9 @@ TOOLS = {
 }
 
 FP32 = Recipe()
-_RECIPE = 3
+_RECIPE = 4
 # Counts changes of what the exporters make, so that no older file is taken for it.
+_DAY = 24 * 60 * 60
 
 
 def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
@@ -37,10 +42,10 @@ def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
 
     A file is reused for the same weights, bands, statistics, patch size, recipe and versions of benexp and the tools
     that made it; an .onnx file that other versions of torch exported does, too, where torch is not installed. A
-    TensorRT engine is for the same GPU, too.
+    TensorRT engine is for the same GPU, too. A file that was damaged since is warned about and made anew.
 
-    Raises BenexpError where the tools are missing, the artefact does not agree with the model, or an exported file of
-    another precision is all there is.
+    Raises BenexpError where the tools are missing, the cache cannot be written to, the artefact does not agree with the
+    model, or an exported file of another precision is all there is.
     """
     precision, is_onnx = recipe.precision, SUFFIXES[kind] == ".onnx"
     if _is_openvino(spec):
@@ -48,7 +53,8 @@ def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
     if spec.weights == "onnx" and is_onnx and spec.precision == precision:
         return spec.path
     if spec.weights == "onnx" and spec.precision not in ("fp32", precision):
-        raise BenexpError(f"{spec.path} holds {spec.precision}: set backend.precision={spec.precision}")
+        runs = "backend=onnxruntime-cuda " if spec.precision == "fp16" else ""
+        raise BenexpError(f"{spec.path} holds {spec.precision}: set {runs}backend.precision={spec.precision}")
     if precision == "int8" and spec.precision != "int8" and recipe.calibration is None:
         raise BenexpError(f"{spec.name} at int8 needs patches to calibrate on: name tile_folder= or input_dir=")
     if is_onnx and spec.weights == "onnx" and precision != "int8":
@@ -58,16 +64,21 @@ def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
     folder = cache_folder() / kind
     path = folder / f"{_name(spec, kind, recipe)}{SUFFIXES[kind]}"
     if path.is_file():
-        return path
+        if is_sound(path):
+            return path
+        log.warning("%s is damaged: making it anew", path)
     if kind == "onnx" and precision != "int8" and not _has_torch():
         model = path.name.rpartition("-")[0]
-        if others := sorted(folder.glob(f"{model}-*{SUFFIXES[kind]}")):
-            return others[0]
+        for other in sorted(folder.glob(f"{model}-*{SUFFIXES[kind]}")):
+            if is_sound(other):
+                return other
         raise BenexpError(
             f"{spec.name} was not exported to ONNX at {precision} yet, which needs torch: "
             f"pip install 'benexp[torch]', or use an exported file with model=onnx model.path=FILE"
         )
-    log.info("making %s of %s at %s and checking it against the model, once", kind, spec.name, precision)
+    _prepare(folder)
+    checked = "it is checked once an engine is built of it" if _is_unchecked(kind, precision) else "checking it, once"
+    log.info("making %s of %s at %s; %s", kind, spec.name, precision, checked)
     make(spec, kind, path, recipe)
     return path
 
@@ -76,21 +87,22 @@ def make(spec: ModelSpec, kind: Kind, path: Path, recipe: Recipe = FP32) -> dict
     """Make the artefact under a name of the caller's; the parity report. Steps on the way are taken from the cache."""
     if _is_openvino(spec):
         raise BenexpError(f"{spec.path} is in OpenVINO's format: other files are made of checkpoints and .onnx files")
+    refuse_fixed(spec)
     if kind == "tensorrt":
         from exporters.tensorrt import export_tensorrt
 
         return export_tensorrt(spec, typed_source(spec, recipe), path, recipe)
-    if kind in ("onnx", "tensorrt-onnx") and recipe.precision != "int8":
-        if kind == "onnx":
-            from exporters.onnx import export_onnx
-
-            real = recipe.calibration.read() if recipe.calibration else None
-            return export_onnx(
-                spec, path, precision=recipe.precision, batch=recipe.batch, tolerance=recipe.tolerance, real=real
-            )
+    if _is_unchecked(kind, recipe.precision):
         from exporters.tensorrt import export_unchecked
 
         return export_unchecked(spec, path, recipe.precision)
+    if kind == "onnx" and recipe.precision != "int8":
+        from exporters.onnx import export_onnx
+
+        real = recipe.calibration.read() if recipe.calibration else None
+        return export_onnx(
+            spec, path, precision=recipe.precision, batch=recipe.batch, tolerance=recipe.tolerance, real=real
+        )
     source = spec.path if spec.weights == "onnx" else cached(spec, "onnx")
     if kind == "openvino":
         from exporters.openvino import export_openvino
@@ -105,10 +117,38 @@ def make(spec: ModelSpec, kind: Kind, path: Path, recipe: Recipe = FP32) -> dict
     return quantize_for_tensorrt(spec, source, path, recipe)
 
 
+def refuse_fixed(spec: ModelSpec) -> None:
+    """Raise BenexpError where the model is a file for one batch size: nothing can be made of it."""
+    if spec.batch:
+        raise BenexpError(
+            f"{spec.path} was exported for batches of {spec.batch}: export it for any batch (export.batch=null)"
+        )
+
+
 def typed_source(spec: ModelSpec, recipe: Recipe) -> Path:
     """The .onnx file that TensorRT builds an engine from, in the cache, or the user's own."""
     kind: Kind = "tensorrt-onnx" if recipe.precision in ("bf16", "int8") else "onnx"
     return cached(spec, kind, replace(recipe, batch=None))
+
+
+def _is_unchecked(kind: Kind, precision: str) -> bool:
+    """Whether nothing but a GPU runs the file, so that only the engine that is built of it can be checked."""
+    return kind == "tensorrt-onnx" and precision != "int8"
+
+
+def _prepare(folder: Path) -> None:
+    """Sweep away what processes that were killed have left in `folder`; BenexpError where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BenexpError(
+            f"{folder}: cannot be written: {error.strerror or error}; set BENEXP_CACHE_DIR to a folder that can"
+        ) from error
+    for left in folder.glob(".export-*"):
+        if left.stat().st_mtime < time.time() - _DAY:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _name(spec: ModelSpec, kind: Kind, recipe: Recipe) -> str:

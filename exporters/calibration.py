@@ -14,6 +14,6 @@ class Calibration:
     key: str
     """Stands for the patches: artefacts calibrated on others are others."""
     source: str
-    """In words, for records: `256 patches of T33UUP`."""
+    """In words, for records, as far as it is known without reading: `up to 256 patches of T33UUP`."""
     read: Callable[[], npt.NDArray[np.float32]]
     """Gives patches [n, bands, p, p] in model DN."""

@@ -54,7 +54,7 @@ def export_onnx(
 
     def build(made: Path) -> None:
         reduced = load_classifier(spec, precision) if precision != "fp32" else classifier
-        _write(reduced, spec, made, to_metadata(spec, precision), batch)
+        _write(reduced, spec, made, to_metadata(spec, precision, batch), batch)
 
     def load(made: Path) -> Any:
         answer = onnx_answer(made)

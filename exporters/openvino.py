@@ -8,12 +8,13 @@ import numpy.typing as npt
 
 from benexp import cores
 from benexp.errors import BenexpError
-from benexp.models.metadata import BIN_HASH, to_metadata
+from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
+from benexp.models.seal import BIN_HASH
 from benexp.models.spec import ModelSpec
 from exporters.answers import reference_answer
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_two_sizes, trial_patches
-from exporters.quantize import for_ranges, quantize_openvino
+from exporters.quantize import calibrated_on, for_ranges, quantize_openvino
 from exporters.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -
             f"exporting {spec.name} to OpenVINO needs {error.name}: pip install 'benexp[openvino]'"
         ) from error
     real = calibration.read() if calibration else None
-    ranges = None
+    ranges, patches = None, None
     if precision == "int8" and spec.precision != "int8":
         if real is None:
             raise BenexpError(f"{spec.name} at int8 needs patches to calibrate on: name tile_folder= or input_dir=")
+        assert calibration is not None
+        patches = calibrated_on(calibration, real)
         ranges, real = for_ranges(spec, real)
 
     def build(made: Path) -> None:
@@ -63,7 +66,7 @@ def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -
         reference=reference_answer(spec),
         patches=trial_patches(spec, real),
         tolerance=recipe.allowed,
-        about={"precision": precision, "calibration": calibration.source if calibration else None},
+        about={"precision": precision, "calibration": patches},
         decides=INT8_DECIDES if precision == "int8" else None,
         hint="use another backend"
         if precision == "fp32"

@@ -15,6 +15,7 @@ from benexp.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer
+from exporters.calibration import Calibration
 from exporters.parity import INT8_DECIDES, Patches, export_checked, in_two_sizes, trial_patches
 from exporters.recipe import Recipe
 
@@ -23,19 +24,38 @@ if TYPE_CHECKING:
 
 BATCH = 8
 """Patches at once while ranges are measured: bounds the memory."""
+FEW = 32
+"""Of fewer real patches ranges are shaky."""
 OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool")
 """What ONNX Runtime gets at int8. Norms, softmax and the like are cheap, and 8 bits hurt them."""
+
+
+log = logging.getLogger("benexp")
 
 
 def for_ranges(spec: ModelSpec, real: Patches) -> tuple[Patches, Patches]:
     """What to measure ranges on, and the patches of `real` that are kept out of it, to check on: every fourth.
 
-    Constant and random patches widen the ranges a little beyond what a sample of a tile shows: its brightest and
-    darkest places are seldom in it.
+    Warns where they are few. Constant and random patches widen the ranges a little beyond what a sample of a tile
+    shows: its brightest and darkest places are seldom in it.
     """
+    if len(real) < FEW:
+        log.warning(
+            "int8 is calibrated on %d patches, and ranges from fewer than %d are shaky: name more or larger products",
+            len(real),
+            FEW,
+        )
     kinds = trial_patches(spec)
     seen = np.delete(real, np.s_[::4], axis=0)
     return np.concatenate([seen, kinds["constant"], kinds["random"]]), real[::4]
+
+
+def calibrated_on(calibration: Calibration, real: Patches) -> str:
+    """For records: what `calibration` gave, and what `for_ranges` makes of it."""
+    held_out = len(real[::4])
+    return (
+        f"{calibration.source}: {len(real)} found, {len(real) - held_out} for ranges, {held_out} held out to check on"
+    )
 
 
 def quantize_openvino(model: "openvino.Model", patches: Patches) -> "openvino.Model":
@@ -87,8 +107,8 @@ def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> 
 
     Ranges are measured on the recipe's calibration. Normalisation, the last layer and the sigmoid stay fp32.
 
-    The file appears under its name once it agrees with the model on real and realistic patches, BenexpError where it
-    does not; how far it is off on all other kinds is in the report, too.
+    The file appears under its name once it agrees with the model on the kinds of patches that decide, BenexpError
+    where it does not; how far it is off on the others is in the report, too.
     """
     try:
         import onnx  # noqa: F401
@@ -96,9 +116,9 @@ def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> 
     except ImportError as error:
         raise BenexpError(f"int8 on ONNX Runtime needs {error.name}: pip install 'benexp[cpu]'") from error
     assert recipe.calibration is not None
-    calibrated_on = recipe.calibration.source
-    ranges, held_out = for_ranges(spec, recipe.calibration.read())
-    properties = to_metadata(spec, "int8") | {"benexp.calibration": json.dumps(calibrated_on)}
+    ranges, held_out = for_ranges(spec, real := recipe.calibration.read())
+    patches = calibrated_on(recipe.calibration, real)
+    properties = to_metadata(spec, "int8") | {"benexp.calibration": json.dumps(patches)}
     return export_checked(
         path,
         lambda made: _write(source, made, ranges, properties),
@@ -107,7 +127,7 @@ def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> 
         reference=reference_answer(spec),
         patches=trial_patches(spec, held_out),
         tolerance=recipe.allowed,
-        about={"precision": "int8", "calibration": calibrated_on},
+        about={"precision": "int8", "calibration": patches},
         hint="use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8",
         decides=INT8_DECIDES,
     )

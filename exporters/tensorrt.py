@@ -18,11 +18,13 @@ from typing import Any
 from benexp.backends.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
 from benexp.cache import cache_folder
 from benexp.errors import BenexpError
-from benexp.models.metadata import read_metadata, to_metadata
+from benexp.models.metadata import to_metadata
+from benexp.models.published import sha256
+from benexp.models.seal import BIN_HASH, seal
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
-from exporters.quantize import for_ranges
+from exporters.quantize import calibrated_on, for_ranges
 from exporters.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -55,7 +57,7 @@ def export_tensorrt(
     version = library().__version__
     gpu = Gpu()
     about = {
-        **to_metadata(spec, precision),
+        **to_metadata(spec, precision, batch),
         "tensorrt": version,
         "gpu": gpu.name,
         "shape": [batch, len(spec.bands), spec.patch_size, spec.patch_size],
@@ -65,7 +67,8 @@ def export_tensorrt(
     def build(made: Path) -> None:
         with gpu.current():
             made.write_bytes(_plan(source, about["shape"], precision, workspace_gb, timing_cache(version, gpu.name)))
-        made.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
+        said = {**about, BIN_HASH: sha256(made)}
+        made.with_suffix(".json").write_text(json.dumps(said, indent=2) + "\n")
 
     return export_checked(
         path,
@@ -97,6 +100,7 @@ def export_unchecked(spec: ModelSpec, path: Path, precision: str) -> dict[str, A
         write_onnx(load_classifier(spec, precision), spec, made, to_metadata(spec, precision), None)
         if precision == "bf16":
             _round_folded_weights(made)
+        seal(made)
     return {"precision": precision}
 
 
@@ -120,7 +124,7 @@ def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Rec
     The parity report. Checked on ONNX Runtime; BenexpError, and no file, where it does not agree.
     """
     assert recipe.calibration is not None
-    ranges, held_out = for_ranges(spec, recipe.calibration.read())
+    ranges, held_out = for_ranges(spec, real := recipe.calibration.read())
     return export_checked(
         path,
         lambda made: _quantize(source, made, ranges, to_metadata(spec, "int8")),
@@ -130,20 +134,19 @@ def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Rec
         patches=trial_patches(spec, held_out),
         tolerance=recipe.allowed,
         decides=INT8_DECIDES,
-        about={"precision": "int8", "calibration": recipe.calibration.source},
+        about={"precision": "int8", "calibration": calibrated_on(recipe.calibration, real)},
         hint="use fp16, or allow more with export.tolerance.int8",
     )
 
 
 def trtexec_command(
-    source: Path, path: Path, precision: str, batch: int, workspace_gb: float = WORKSPACE_GB
+    spec: ModelSpec, source: Path, path: Path, precision: str, batch: int, workspace_gb: float = WORKSPACE_GB
 ) -> list[str]:
     """NVIDIA's command line tool doing by hand what `export_tensorrt` does, but for the check and the .json file.
 
-    `source` is an .onnx file that benexp exported at `precision`.
+    `source` is the .onnx file of `spec` at `precision`.
     """
-    about = read_metadata(source)
-    shape = "x".join(map(str, (batch, len(about["bands"]), about["patch_size"], about["patch_size"])))
+    shape = "x".join(map(str, (batch, len(spec.bands), spec.patch_size, spec.patch_size)))
     return [
         "trtexec",
         f"--onnx={source}",

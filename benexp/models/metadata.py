@@ -9,37 +9,47 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 from benexp.errors import BenexpError, one_line
-from benexp.models.published import sha256
+from benexp.models.seal import BIN_HASH, SEAL, UNSEALED, has_its_weights, seal_of
 from benexp.models.spec import ModelSpec
 from benexp.runtimes import import_onnxruntime
 from benexp.version import __version__
 
 _FIELDS = ("name", "architecture", "bands", "means", "stds", "patch_size", "classes", "weights", "source", "revision")
-BIN_HASH = "benexp.bin_hash"
-"""sha256 of the .bin, kept in the .xml: OpenVINO itself takes any .bin of the right size."""
 
 
-def to_metadata(spec: ModelSpec, precision: str) -> dict[str, str]:
-    """The metadata_props of an export of `spec`: every value is JSON."""
+def to_metadata(spec: ModelSpec, precision: str, batch: int | None = None) -> dict[str, str]:
+    """The metadata_props of an export of `spec` for `batch` patches at once (None: any): JSON, but for the seal."""
     content = {field: getattr(spec, field) for field in _FIELDS}
     content |= {
         "trained": spec.trained,
         "weights_hash": spec.weights_hash,
         "precision": precision,
+        "batch": batch,
         "benexp_version": __version__,
     }
-    return {f"benexp.{key}": json.dumps(value) for key, value in content.items()}
+    return {f"benexp.{key}": json.dumps(value) for key, value in content.items()} | {SEAL: UNSEALED}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `to_metadata` wrote; BenexpError where `path` is neither format, damaged, or not exported by benexp."""
+    """What `to_metadata` wrote, and the file's `seal`.
+
+    Raises BenexpError where `path` is neither format, damaged, or not exported by benexp.
+    """
+    # First: what engines do with damaged files is anyone's guess.
+    seal = seal_of(path)
+    if seal is None:
+        raise BenexpError(
+            f"{path} is damaged or was changed since benexp exported it (or benexp did not): export it again"
+        )
     properties = _of_openvino(path) if path.suffix == ".xml" else _of_onnx(path)
     content = {
-        key.removeprefix("benexp."): json.loads(value) for key, value in properties.items() if key.startswith("benexp.")
+        key.removeprefix("benexp."): json.loads(value)
+        for key, value in properties.items()
+        if key.startswith("benexp.") and key not in (SEAL, BIN_HASH)
     }
     if missing := [field for field in _FIELDS if field not in content]:
         raise BenexpError(f"{path} does not say its {missing[0]}: model.path takes a file that benexp exported")
-    return content
+    return content | {"seal": seal}
 
 
 def _of_onnx(path: Path) -> dict[str, str]:
@@ -67,8 +77,7 @@ def _of_openvino(path: Path) -> dict[str, str]:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise BenexpError(f"{weights} is missing: an OpenVINO model is two files, keep them beside each other")
-    # Popped: unlike the others it is not JSON, and says nothing of the model.
-    if (known := properties.pop(BIN_HASH, None)) and known != sha256(weights):
+    if not has_its_weights(path):
         raise BenexpError(f"{weights} is damaged or belongs to another model than {path.name}: copy both again")
     return properties
 
@@ -93,8 +102,9 @@ def spec_of_export(path: Path, patch_size: int) -> ModelSpec:
         source=f"{path.name}, exported from {content['source']}",
         revision=content["revision"],
         # Of both files where there are two: an .xml names the hash of its .bin.
-        weights_hash=sha256(path),
+        weights_hash=content["seal"],
         path=path,
         trained=content["trained"],
         precision=content["precision"],
+        batch=content["batch"],
     )

@@ -88,6 +88,8 @@ def _export(model: Mapping[str, Any], patch_size: int) -> ModelSpec:
     if not model.get("path"):
         raise BenexpError("model.path is not set: model.weights=onnx takes an .onnx or .xml file that benexp exported")
     path = Path(model["path"]).expanduser()
+    if path.suffix == ".bin":
+        raise BenexpError(f"model.path={path} is half of a model: name the {path.stem}.xml beside it")
     if not path.is_file():
         raise BenexpError(
             f"model.path={path} is no file: model.weights=onnx takes an .onnx or .xml file that benexp exported"

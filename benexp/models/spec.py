@@ -27,10 +27,12 @@ class ModelSpec:
     revision: str | None
     """The resolved commit of the Hub repository; None elsewhere."""
     weights_hash: str
-    """sha256 of the weights file, hexadecimal."""
+    """sha256 of the weights file, hexadecimal; of an exported file its seal."""
     path: Path
     """The folder with `config.json` and `model.safetensors`, or the .onnx file."""
     trained: bool = True
     """False for random weights, also once they are exported: their maps mean nothing."""
     precision: str = "fp32"
     """What the weights are stored at: another for exported files only."""
+    batch: int | None = None
+    """How many patches at once an exported file takes; None: any."""

@@ -1,4 +1,7 @@
+import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import exporters.cached
 import exporters.onnx
 from benexp.errors import BenexpError
 from benexp.models.resolve import resolve
+from benexp.models.seal import is_sound
 from benexp.models.spec import ModelSpec
 from exporters.cached import cached
 from tests.models.builders import S2, model_config
@@ -66,3 +70,76 @@ def test_names_cannot_leave_the_cache(small_model: ModelSpec, cache: Path, monke
 
 def test_an_exported_file_is_its_own_cache(small_onnx: Path) -> None:
     assert cached(resolve(model_config(weights="onnx", path=small_onnx)), "onnx") == small_onnx
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:5000] + b"x" * 400 + content[5400:]])
+def test_a_damaged_file_is_made_anew(
+    damage: Callable[[bytes], bytes], small_model: ModelSpec, small_onnx: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = small_onnx.read_bytes()
+    small_onnx.write_bytes(damage(before))
+    assert cached(small_model, "onnx") == small_onnx
+    assert is_sound(small_onnx)
+    assert len(small_onnx.read_bytes()) == len(before)
+    assert f"{small_onnx} is damaged: making it anew" in caplog.text
+
+
+def test_damaged_weights_of_openvino_are_made_anew(small_model: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("openvino")
+    path = cached(small_model, "openvino")
+    weights = path.with_suffix(".bin")
+    before = weights.read_bytes()
+    weights.write_bytes(before[:5000] + b"x" * 400 + before[5400:])
+    assert cached(small_model, "openvino") == path
+    assert weights.read_bytes() == before
+    assert "is damaged: making it anew" in caplog.text
+
+
+def test_a_damaged_file_is_not_taken_in_place_of_another(
+    small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    before = small_onnx.read_bytes()
+    small_onnx.write_bytes(before[:-1] + b"x")
+    try:
+        with pytest.raises(BenexpError, match="was not exported to ONNX at fp32 yet"):
+            cached(small_model, "onnx")
+    finally:
+        small_onnx.write_bytes(before)
+
+
+def test_what_a_killed_export_left_is_swept(
+    small_model: ModelSpec, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporters.onnx, "export_onnx", lambda spec, path, **_: None)
+    old, new = cache / "onnx" / ".export-old", cache / "onnx" / ".export-new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "half.onnx").touch()
+    os.utime(old, (time.time() - 2 * 24 * 60 * 60,) * 2)
+    cached(replace(small_model, weights_hash="2" * 64), "onnx")
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_work(
+    small_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporters.cached, "make", lambda *_: pytest.fail("work was begun"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENEXP_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(BenexpError, match=r"file/onnx: cannot be written: .*; set BENEXP_CACHE_DIR"):
+        cached(small_model, "onnx")
+
+
+def test_half_precision_files_are_for_gpus(small_model: ModelSpec, small_onnx: Path) -> None:
+    spec = replace(small_model, weights="onnx", path=small_onnx, precision="fp16")
+    for kind in ("onnx", "openvino"):
+        with pytest.raises(BenexpError, match="holds fp16: set backend=onnxruntime-cuda backend.precision=fp16"):
+            cached(spec, kind)  # type: ignore[arg-type]
+
+
+def test_nothing_is_made_of_a_file_for_one_batch_size(small_model: ModelSpec, small_onnx: Path) -> None:
+    spec = replace(small_model, weights="onnx", path=small_onnx, batch=4)
+    with pytest.raises(BenexpError, match=r"was exported for batches of 4: export it for any batch"):
+        cached(spec, "openvino")
+    assert cached(spec, "onnx") == small_onnx

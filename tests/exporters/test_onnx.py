@@ -14,6 +14,7 @@ from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.errors import BenexpError
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
+from benexp.models.seal import SEAL, seal_of
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.version import __version__
@@ -59,7 +60,9 @@ def test_an_export_is_one_file_that_says_what_it_is(
     operators = {node.op_type for node in model.graph.node}
     assert "Sigmoid" in operators
     assert "BatchNormalization" not in operators
-    assert {prop.key.removeprefix("benexp."): json.loads(prop.value) for prop in model.metadata_props} == {
+    said = {prop.key: prop.value for prop in model.metadata_props}
+    assert said.pop(SEAL) == seal_of(tmp_path / "m.onnx")
+    assert {key.removeprefix("benexp."): json.loads(value) for key, value in said.items()} == {
         "name": "my model",
         "architecture": spec.architecture,
         "bands": list(S2),
@@ -73,6 +76,7 @@ def test_an_export_is_one_file_that_says_what_it_is(
         "trained": False,
         "weights_hash": spec.weights_hash,
         "precision": "fp32",
+        "batch": None,
         "benexp_version": __version__,
     }
 

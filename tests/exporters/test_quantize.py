@@ -10,6 +10,7 @@ import pytest
 
 from benexp.errors import BenexpError
 from benexp.models.resolve import resolve
+from benexp.models.seal import SEAL
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.answers import onnx_answer
@@ -21,7 +22,8 @@ from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
 
 REAL = varied_patches(S2, 32, seed=3)
-RECIPE = Recipe("int8", calibration=Calibration("made up", "32 made-up patches", lambda: REAL))
+RECIPE = Recipe("int8", calibration=Calibration("made up", "made-up patches", lambda: REAL))
+FOUND = "made-up patches: 32 found, 24 for ranges, 8 held out to check on"
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,9 @@ def test_an_int8_file_is_small_near_and_says_what_it_is(int8: Path, fp32: Path, 
     assert sorted(path.name for path in int8.parent.iterdir()) == ["m.onnx", "m.parity.json"]
     assert int8.stat().st_size < fp32.stat().st_size / 2.5
     assert 0 < largest_difference(int8, fp32) < 0.15
-    said = {prop.key: json.loads(prop.value) for prop in onnx.load(int8).metadata_props}
+    said = {prop.key: json.loads(prop.value) for prop in onnx.load(int8).metadata_props if prop.key != SEAL}
     assert said["benexp.precision"] == "int8"
-    assert said["benexp.calibration"] == "32 made-up patches"
+    assert said["benexp.calibration"] == FOUND
     again = resolve(model_config(weights="onnx", path=int8))
     assert (again.name, again.precision, again.bands) == (demo.name, "int8", demo.bands)
 
@@ -69,20 +71,22 @@ def test_what_eight_bits_would_spoil_stays_fp32(int8: Path) -> None:
     assert into["Sigmoid"] == ["Gemm"]
 
 
-def test_real_patches_decide_and_the_others_are_reported(int8: Path) -> None:
+def test_what_the_ranges_were_measured_on_decides_and_the_others_are_reported(int8: Path) -> None:
     report = json.loads(int8.with_suffix(".parity.json").read_text())
     assert report["passed"]
-    assert report["calibration"] == "32 made-up patches"
+    assert report["calibration"] == FOUND
     assert {kind: about["decides"] for kind, about in report["kinds"].items()} == {
         "real": True,
         "realistic": True,
-        "random": False,
-        "constant": False,
+        "random": True,
+        "constant": True,
         "zero": False,
         "saturated": False,
     }
     assert report["kinds"]["real"]["patches"] == 8
-    assert report["max_abs_diff"] == max(report["kinds"][kind]["max_abs_diff"] for kind in ("real", "realistic"))
+    kinds = {kind: about["max_abs_diff"] for kind, about in report["kinds"].items()}
+    assert report["max_abs_diff_all"] == max(kinds.values())
+    assert report["max_abs_diff"] == max(kinds[kind] for kind in ("real", "realistic", "random", "constant"))
 
 
 def test_the_same_patches_give_the_same_file_in_silence(
@@ -95,7 +99,7 @@ def test_the_same_patches_give_the_same_file_in_silence(
 
 
 def test_over_the_tolerance_no_file_is_kept(fp32: Path, demo: ModelSpec, tmp_path: Path) -> None:
-    with pytest.raises(BenexpError, match=r"at int8 differs .* on real\w* patches .*export\.tolerance\.int8"):
+    with pytest.raises(BenexpError, match=r"at int8 differs .* on \w+ patches .*export\.tolerance\.int8"):
         quantize_onnx(demo, fp32, tmp_path / "m.onnx", replace(RECIPE, tolerance=1e-6))
     assert [path.name for path in tmp_path.iterdir()] == ["m.worst.npz"]
 
@@ -106,6 +110,13 @@ def test_patches_that_are_checked_are_not_calibrated_on(demo: ModelSpec) -> None
     seen = {patch.tobytes() for patch in ranges}
     assert not seen & {patch.tobytes() for patch in held_out}
     assert {patch.tobytes() for patch in REAL} <= seen | {patch.tobytes() for patch in held_out}
+
+
+def test_ranges_from_few_patches_are_warned_about(demo: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:
+    for_ranges(demo, REAL)
+    assert not caplog.records
+    for_ranges(demo, REAL[:31])
+    assert "int8 is calibrated on 31 patches, and ranges from fewer than 32 are shaky" in caplog.text
 
 
 def test_one_patch_is_enough_to_begin_with(demo: ModelSpec) -> None:

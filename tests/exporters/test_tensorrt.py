@@ -1,6 +1,7 @@
 """The engine builder on a stand-in for TensorRT: the options it passes, the files it leaves, what it says."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 import exporters.tensorrt
 from benexp.errors import BenexpError
+from benexp.models.published import sha256
+from benexp.models.seal import BIN_HASH, SEAL, UNSEALED, is_sound, seal
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make, typed_source
@@ -50,6 +53,14 @@ def test_an_engine_and_what_it_was_built_for(export: Export, tmp_path: Path, sma
     assert (about["tensorrt"], about["gpu"], about["workspace_gb"]) == ("10.9.0.34", GPU, 1.5)
     assert json.loads(about["benexp.bands"]) == list(small_model.bands)
     assert json.loads(about["benexp.precision"]) == "fp32"
+
+
+def test_a_damaged_engine_shows(export: Export, tmp_path: Path) -> None:
+    export()
+    path = tmp_path / "small.engine"
+    assert is_sound(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert not is_sound(path)
 
 
 def test_options_are_passed(export: Export, fake_tensorrt: Fake) -> None:  # noqa: F811
@@ -125,6 +136,8 @@ def test_the_cache_knows_batch_gpu_library_and_workspace(
         made.append((path, recipe.batch, recipe.workspace_gb))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+        path.with_suffix(".json").write_text(json.dumps({SEAL: UNSEALED, BIN_HASH: sha256(path)}))
+        seal(path)
 
     monkeypatch.setattr(exporters.tensorrt, "export_tensorrt", build)
 
@@ -181,8 +194,11 @@ def test_int8_is_what_tensorrt_takes(small_model: ModelSpec, small_onnx: Path, t
     assert said["benexp.precision"] == '"int8"'
 
 
-def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec) -> None:
-    path = typed_source(small_model, Recipe("bf16"))
+def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "benexp"):
+        path = typed_source(small_model, Recipe("bf16"))
+    assert "it is checked once an engine is built of it" in caplog.text
+    assert is_sound(path)
     model = onnx.load(path)
     assert [value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)] == [
         onnx.TensorProto.FLOAT
@@ -200,8 +216,8 @@ def test_int8_needs_patches(small_model: ModelSpec) -> None:
     assert first.parent.name == "tensorrt-onnx"
 
 
-def test_trtexec_by_hand(small_onnx: Path) -> None:
-    command = trtexec_command(small_onnx, Path("out/small.engine"), "fp32", 8, workspace_gb=1.5)
+def test_trtexec_by_hand(small_model: ModelSpec, small_onnx: Path) -> None:
+    command = trtexec_command(small_model, small_onnx, Path("out/small.engine"), "fp32", 8, workspace_gb=1.5)
     shape = "patches:8x10x120x120"
     assert command == [
         "trtexec",
@@ -216,4 +232,4 @@ def test_trtexec_by_hand(small_onnx: Path) -> None:
         "--timingCacheFile=out/small.timing",
         "--skipInference",
     ]
-    assert "--noTF32" not in trtexec_command(small_onnx, Path("a.engine"), "fp16", 8)
+    assert "--noTF32" not in trtexec_command(small_model, small_onnx, Path("a.engine"), "fp16", 8)

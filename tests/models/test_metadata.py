@@ -6,9 +6,10 @@ import onnx
 import pytest
 
 from benexp.errors import BenexpError
-from benexp.models.metadata import BIN_HASH, to_metadata
+from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
+from benexp.models.seal import BIN_HASH, UNSEALED, seal, seal_of
 from benexp.models.spec import ModelSpec
 from tests.models.builders import S2, model_config
 
@@ -20,8 +21,9 @@ def test_a_file_brings_its_own_specification(small_model: ModelSpec, small_onnx:
     assert (spec.means, spec.stds) == (small_model.means, small_model.stds)
     assert spec.classes == small_model.classes
     assert spec.path == small_onnx
-    assert spec.weights_hash == sha256(small_onnx)
+    assert spec.weights_hash == seal_of(small_onnx)
     assert spec.weights == "onnx"
+    assert spec.batch is None
     assert not spec.trained
 
 
@@ -34,15 +36,28 @@ def test_a_file_from_elsewhere_is_refused(small_onnx: Path, tmp_path: Path) -> N
     model = onnx.load(small_onnx)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
-    with pytest.raises(BenexpError, match=r"foreign\.onnx does not say its name"):
+    with pytest.raises(BenexpError, match=r"foreign\.onnx is damaged or was changed .* \(or benexp did not\)"):
         resolve(model_config(weights="onnx", path=tmp_path / "foreign.onnx"))
 
 
 def test_no_onnx_at_all(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
-    with pytest.raises(BenexpError, match=r"text\.onnx cannot be read as ONNX") as raised:
+    with pytest.raises(BenexpError, match=r"text\.onnx is damaged or was changed") as raised:
         resolve(model_config(weights="onnx", path=tmp_path / "text.onnx"))
     assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_file_is_refused(small_onnx: Path, tmp_path: Path) -> None:
+    content = small_onnx.read_bytes()
+    for place in (5000, len(content) - 10, content.rindex(b"benexp.patch_size") + 20):
+        (tmp_path / "mine.onnx").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(BenexpError, match=r"mine\.onnx is damaged or was changed since .* export it again"):
+            resolve(model_config(weights="onnx", path=tmp_path / "mine.onnx"))
+
+
+def test_weights_alone_are_half_of_a_model(pair: Path) -> None:
+    with pytest.raises(BenexpError, match=r"m\.bin is half of a model: name the m\.xml beside it"):
+        resolve(model_config(weights="onnx", path=pair.with_suffix(".bin")))
 
 
 @pytest.fixture
@@ -52,6 +67,7 @@ def pair(small_model: ModelSpec, tmp_path: Path) -> Path:
     said = {**to_metadata(small_model, "int8"), BIN_HASH: sha256(tmp_path / "m.bin")}
     entries = "".join(f"<{key.removeprefix('benexp.')} value={quoteattr(value)} />" for key, value in said.items())
     (tmp_path / "m.xml").write_text(f"<net><layers /><rt_info><benexp>{entries}</benexp></rt_info></net>")
+    seal(tmp_path / "m.xml")
     return tmp_path / "m.xml"
 
 
@@ -62,7 +78,7 @@ def test_an_openvino_file_brings_its_own_specification(
     spec = resolve(model_config(weights="onnx", path=pair))
     assert (spec.name, spec.bands, spec.means, spec.stds) == ("small", S2, small_model.means, small_model.stds)
     assert (spec.weights, spec.trained, spec.precision, spec.path) == ("onnx", False, "int8", pair)
-    assert spec.weights_hash == sha256(pair)
+    assert spec.weights_hash == seal_of(pair)
     with pytest.raises(BenexpError, match=r"takes patches of 120 px"):
         resolve(model_config(weights="onnx", path=pair), patch_size=96)
 
@@ -80,14 +96,19 @@ def test_openvino_files_that_do_not_belong_together(pair: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hello", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
-        ("<net><layers>", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
-        ('<!DOCTYPE a [<!ENTITY b "c">]><net>&b;</net>', r"cannot be read as an OpenVINO model: EntitiesForbidden"),
-        ("<net />", r"m\.xml does not say its name: model\.path takes a file that benexp exported"),
+        ("hello SEAL", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
+        ("<net><layers>SEAL", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><net>&b;SEAL</net>', r"cannot be read as an OpenVINO model: EntitiesForbidden"),
+        ("<net />", r"m\.xml is damaged or was changed since benexp exported it"),
+        ("<net>SEAL</net>", r"m\.xml does not say its name: model\.path takes a file that benexp exported"),
     ],
 )
 def test_no_openvino_file_of_benexp(text: str, message: str, pair: Path) -> None:
-    pair.write_text(text)
+    pair.write_text(
+        text.replace("SEAL", f'<seal value="{UNSEALED}" /><bin_hash value="{sha256(pair.with_suffix(".bin"))}" />')
+    )
+    if "SEAL" in text:
+        seal(pair)
     with pytest.raises(BenexpError, match=message) as raised:
         resolve(model_config(weights="onnx", path=pair))
     assert "\n" not in str(raised.value)
