@@ -1,4 +1,4 @@
-"""The patches of a run's own products that int8 is calibrated on."""
+"""The patches of a run's own products that int8 is calibrated on, and that exported files are checked on."""
 
 import dataclasses
 import logging
@@ -64,10 +64,7 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
             except BenexpError as error:
                 problems.append(error)
         _tell(problems, bool(parts))
-        patches = np.concatenate(parts)
-        if len(patches) < config.calibration.patches:
-            log.warning("calibration.patches=%d: only %d were found", config.calibration.patches, len(patches))
-        return patches
+        return np.concatenate(parts)
 
     return Calibration(
         key=digest(
@@ -80,17 +77,17 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
                 "bands": spec.bands,
             }
         ),
-        source=f"{config.calibration.patches} patches of {', '.join(names)}",
+        source=f"up to {config.calibration.patches} patches of {', '.join(names)}",
         read=read,
     )
 
 
 def _tell(problems: Sequence[BenexpError], goes_on: bool) -> None:
-    """Warn of products that int8 is not calibrated on: one that is broken must not stop the tiles beside it."""
+    """Warn of products that give no patches: one that is broken must not stop the tiles beside it."""
     if problems and not goes_on:
         raise problems[0]
     for problem in problems:
-        log.warning("int8 is calibrated without one of the products: %s", problem)
+        log.warning("no patches to calibrate or check on from one of the products: %s", problem)
 
 
 def _shares(products: Sequence[Path], count: int) -> dict[Path, int]:
@@ -123,8 +120,8 @@ def _read(product: Path, count: int, config: Config, spec: ModelSpec) -> npt.NDA
                 break
         if not patches:
             raise BenexpError(
-                f"{tile.name}: none of its patches is half valid, so that int8 cannot be calibrated on it: "
-                f"name another product or region, or set backend.precision=fp32"
+                f"{tile.name}: none of its patches is half valid, to calibrate int8 or to check a file on: "
+                f"name another product or region"
             )
     return np.stack(patches[:count])
 

@@ -56,9 +56,12 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
             f"made-up patches; it may differ by {asked.tolerance[asked.precision]:g}"
         )
         return [{"path": str(path), "files": []}]
+    from exporters.cached import refuse_fixed
+
     spec = _resolve(config)
     if spec.precision not in ("fp32", asked.precision):
         raise BenexpError(f"{spec.path} holds {spec.precision}: artefacts are made of checkpoints or fp32 files")
+    refuse_fixed(spec)
     with output_folder(Path(config.output_folder)):
         return [_export(config, overrides, spec, _calibration(found, config, spec), say)]
 
@@ -121,9 +124,14 @@ def _export(
 ) -> dict[str, Any]:
     asked = config.export
     path = _path(config, spec.name)
-    if asked.format == "tensorrt":
-        _prepare_tensorrt(config, spec, path, calibration, say)
-    return _make(config, overrides, spec, path, calibration, say)
+    try:
+        if asked.format == "tensorrt":
+            _prepare_tensorrt(config, spec, path, calibration, say)
+        return _make(config, overrides, spec, path, calibration, say)
+    except BenexpError as error:
+        if path.exists():
+            raise BenexpError(f"{error}; the older {path} is still there, unchanged") from error
+        raise
 
 
 def _prepare_tensorrt(
@@ -145,7 +153,7 @@ def _prepare_tensorrt(
         with replacing(kept) as unfinished:
             shutil.copyfile(source, unfinished)
         source = kept
-    command = shlex.join(trtexec_command(source, path, asked.precision, asked.batch))
+    command = shlex.join(trtexec_command(spec, source, path, asked.precision, asked.batch))
     say(f"{source}  {_size(source)}\nby hand, unchecked: {command}")
     try:
         library()
@@ -177,7 +185,7 @@ def _make(
     made_by = {
         "overrides": list(overrides),
         "model": {key: getattr(spec, key) for key in ("name", "source", "revision", "weights_hash", "trained")},
-        "calibration": calibration.source if calibration else None,
+        "real_patches": calibration.source if calibration else None,
         **environment(),
     }
     with replacing(parity) as unfinished:
@@ -186,7 +194,11 @@ def _make(
     files = [
         file for file in (path, path.with_suffix(".bin"), path.with_suffix(".json"), parity, item) if file.exists()
     ]
-    say("\n".join([*(f"{file}  {_size(file)}" for file in files), *_table(report), _use(path, asked.precision)]))
+    say(
+        "\n".join(
+            [*(f"{file}  {_size(file)}" for file in files), *_table(report), _use(path, asked.precision, asked.batch)]
+        )
+    )
     return {"path": str(path), "files": [str(file) for file in files], "parity": report}
 
 
@@ -203,21 +215,23 @@ def _size(path: Path) -> str:
 
 
 def _table(report: dict[str, Any]) -> list[str]:
-    """The parity report, a line per kind of patches and one for all."""
+    """The parity report, a line per kind of patches and one for those that decide."""
     lines = [f"{'patches':<16}{'max':>10}{'mean':>10}{'flips/million':>15}{'allowed':>10}  passed"]
-    for kind, row in [*report["kinds"].items(), ("all", report)]:
+    for kind, row in [*report["kinds"].items(), ("deciding", report)]:
         numbers = f"{row['max_abs_diff']:>10.1e}{row['mean_abs_diff']:>10.1e}{row['flips_per_million']:>15.0f}"
         name = f"{row['patches']:>4} {kind}"
-        lines.append(f"{name:<16}{numbers}{row['tolerance']:>10.0e}  {'yes' if row['passed'] else 'NO'}")
+        passed = "yes" if row["passed"] else "NO"
+        only = "" if row.get("decides", True) else "  for information"
+        lines.append(f"{name:<16}{numbers}{row['tolerance']:>10.0e}  {passed}{only}")
     return lines
 
 
-def _use(path: Path, precision: str) -> str:
+def _use(path: Path, precision: str, batch: int | None) -> str:
     """What to do with the file."""
     if path.suffix == ".engine":
         return f"benexp builds one for itself with backend=tensorrt backend.precision={precision}; this one is yours"
     runs = "openvino" if path.suffix == ".xml" else "onnxruntime-cpu"
     if precision == "fp16":
         runs = "onnxruntime-cuda"
-    how = f"backend={runs} backend.precision={precision}"
+    how = f"backend={runs} backend.precision={precision}" + (f" backend.batch_size={batch}" if batch else "")
     return f"use it: benexp model=onnx model.path={path} {how} tile_folder=..."

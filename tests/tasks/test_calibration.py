@@ -43,8 +43,10 @@ def config(*overrides: str) -> Config:
         return check(compose("config", [quote(override) for override in ("model=demo", *overrides)]))
 
 
-def test_patches_are_what_the_model_would_get(safe: Path, spec: ModelSpec) -> None:
+def test_patches_are_what_the_model_would_get(safe: Path, spec: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:
     patches = calibration_of([safe], config(), spec).read()
+    # Whether so few are enough is for int8 to say: files of other precisions are only checked on them.
+    assert not caplog.records
     assert patches.shape == (14, 10, 120, 120)
     assert patches.dtype == np.float32
     with open_tile(safe, spec.bands) as tile:
@@ -60,7 +62,7 @@ def test_no_more_than_asked_for_and_the_same_every_time(safe: Path, spec: ModelS
     patches = calibration.read()
     assert len(patches) == 5
     assert np.array_equal(patches, calibration.read())
-    assert calibration.source.startswith("5 patches of S2A_")
+    assert calibration.source.startswith("up to 5 patches of S2A_")
 
 
 def test_the_key_stands_for_the_patches_and_is_known_without_reading(
@@ -132,7 +134,7 @@ def test_few_blocks_are_read_of_a_large_tile(spec: ModelSpec, safe: Path, monkey
 def test_a_product_without_a_valid_patch_is_told(spec: ModelSpec, tmp_path: Path) -> None:
     empty = {band: array * 0 for band, array in random_arrays(SIZE).items()}
     calibration = calibration_of([write_safe(tmp_path, arrays=empty, size=SIZE)], config(), spec)
-    with pytest.raises(BenexpError, match=r"S2A_\w+: none of its patches is half valid, .* backend\.precision=fp32"):
+    with pytest.raises(BenexpError, match=r"S2A_\w+: none of its patches is half valid, .* name another product"):
         calibration.read()
 
 
@@ -168,7 +170,7 @@ def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:
         return classify(safe, tmp_path, *int8, *overrides)
 
     record = run()
-    assert record["calibration"] == f"8 patches of {record['tile']}"
+    assert record["calibration"] == f"up to 8 patches of {record['tile']}"
     assert record["backend"]["precision"] == "int8"
     again = run("export.tolerance.int8=0.6")
     assert again["grid_reused"]

@@ -1,6 +1,7 @@
 """Exports through the command line and from Python: what lies there afterwards, and what is refused."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from benexp import BenexpError
 from benexp.app import main, quote, run
 from benexp.models.resolve import resolve
+from benexp.models.seal import is_sound
 from benexp.tasks import export as task
 from benexp.usage import conf_folder
 from exporters import onnx, openvino, tensorrt
@@ -58,9 +60,9 @@ def test_the_end_names_files_differences_and_the_next_command(done: tuple[dict[s
     lines = "\n".join(said).splitlines()
     assert lines[0] == f"{record['path']}  {Path(record['path']).stat().st_size / 1e6:.1f} MB"
     rows = {line.split()[1]: line.split() for line in lines[4:-1]}
-    assert set(rows) == {"realistic", "random", "constant", "zero", "saturated", "all"}
-    assert float(rows["all"][2]) == pytest.approx(record["parity"]["max_abs_diff"], rel=0.1)
-    assert rows["all"][-1] == "yes"
+    assert set(rows) == {"realistic", "random", "constant", "zero", "saturated", "deciding"}
+    assert float(rows["deciding"][2]) == pytest.approx(record["parity"]["max_abs_diff"], rel=0.1)
+    assert rows["deciding"][-1] == "yes"
     assert f"model=onnx model.path={record['path']} backend=onnxruntime-cpu" in lines[-1]
 
 
@@ -79,6 +81,7 @@ def test_over_tolerance_leaves_the_file_of_before_and_the_worst_patch(
     assert main(arguments) == 1
     assert f"the patch that differs most is in {path.with_suffix('.worst.npz')}" in caplog.text
     assert path.read_bytes() == before
+    assert f"the older {path} is still there, unchanged" in caplog.text
     path.with_suffix(".worst.npz").unlink()
 
 
@@ -88,7 +91,13 @@ def test_int8_is_calibrated_and_checked_on_the_products_named(exported: list[str
     said: list[str] = []
     record = export(tmp_path / "out", *exported, *asked, "export.tolerance.int8=1", said=said)
     assert Path(record["path"]).name == "demo-int8.onnx"
-    assert record["parity"]["kinds"]["real"]["patches"] >= 1
+    assert record["parity"]["kinds"]["real"]["patches"] == 1
+    assert record["parity"]["calibration"].endswith(": 4 found, 3 for ranges, 1 held out to check on")
+    table = {line.split()[1]: line for line in said[-1].splitlines() if line[:4].strip().isdigit()}
+    told = {kind for kind, line in table.items() if line.endswith("for information")}
+    assert told == {"zero", "saturated"}
+    item = json.loads(Path(record["path"]).with_suffix(".stac.json").read_text())["properties"]["benexp:parity"]
+    assert item["max_abs_diff"] <= item["max_abs_diff_all"] == record["parity"]["max_abs_diff_all"]
     assert "backend=onnxruntime-cpu backend.precision=int8" in said[-1]
     with pytest.raises(BenexpError, match="differs from the fp32 model"):
         export(tmp_path / "none", *exported, *asked, "export.tolerance.int8=1e-9")
@@ -106,6 +115,35 @@ def test_openvino_files(exported: list[str], tmp_path: Path) -> None:
     assert f"model.path={record['path']} backend=openvino" in said[-1]
     assets = json.loads((tmp_path / f"{stem}.stac.json").read_text())["assets"]
     assert set(assets) == {"model", "weights", "parity"}
+
+
+def test_files_for_one_batch_size(tmp_path: Path) -> None:
+    said: list[str] = []
+    record = export(tmp_path, "export.batch=4", said=said)
+    assert said[-1].endswith("backend.precision=fp32 backend.batch_size=4 tile_folder=...")
+    model = ("model=onnx", f"model.path={record['path']}")
+    for asked in (["export.format=openvino"], ["export.format=tensorrt", "export.batch=4"]):
+        with pytest.raises(BenexpError, match=r"was exported for batches of 4: export it for any batch"):
+            export(tmp_path / "more", *model, *asked)
+
+
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed")
+@pytest.mark.parametrize("precision", task.PRECISIONS["tensorrt"])
+def test_without_tensorrt_every_precision_comes_as_far_as_the_command(precision: str, tmp_path: Path) -> None:
+    product = write_folder(tmp_path / "product", size=(240, 240))
+    asked = [f"tile_folder={product}", "offset=none"] if precision == "int8" else []
+    said: list[str] = []
+    with pytest.raises(BenexpError, match=r"no engine was built: .*pip install 'benexp\[tensorrt\]'"):
+        export(
+            tmp_path,
+            *("export.format=tensorrt", "export.batch=8", f"export.precision={precision}"),
+            *asked,
+            said=said,
+        )
+    source = tmp_path / f"demo-{precision}-batch8-tensorrt.onnx"
+    assert is_sound(source)
+    assert f"trtexec --onnx={source}" in said[0]
+    assert "--optShapes=patches:8x10x120x120" in said[0]
 
 
 def test_without_tensorrt_there_is_what_to_build_an_engine_of_and_how(exported: list[str], tmp_path: Path) -> None:
