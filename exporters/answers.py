@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp import cores
+from benexp.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from benexp.runtimes import import_onnxruntime
 from exporters.parity import Answer, Patches
@@ -19,7 +20,13 @@ def reference_answer(spec: ModelSpec) -> Answer:
     """The model as it is: its checkpoint on torch at fp32, or the exported file, where that is all there is."""
     if spec.weights == "onnx":
         return onnx_answer(spec.path)
-    from benexp.models.classifier import load_classifier
+    try:
+        from benexp.models.classifier import load_classifier
+    except ImportError as error:
+        raise BenexpError(
+            f"checking a file of {spec.name} against its checkpoint needs {error.name}: pip install 'benexp[torch]', "
+            f"or make it of an exported file with model=onnx model.path=FILE"
+        ) from error
 
     return torch_answer(load_classifier(spec))
 

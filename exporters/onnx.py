@@ -69,7 +69,7 @@ def export_onnx(
         reference=torch_answer(classifier),
         patches=trial_patches(spec, real),
         tolerance=TOLERANCES[precision] if tolerance is None else tolerance,
-        about={"precision": precision},
+        about={"precision": precision, "opset": OPSET},
         hint="use backend=torch"
         if precision == "fp32"
         else f"use fp32, or allow more with export.tolerance.{precision}",

@@ -25,6 +25,8 @@ def to_metadata(spec: ModelSpec, precision: str, batch: int | None = None) -> di
         "weights_hash": spec.weights_hash,
         "precision": precision,
         "batch": batch,
+        # How 20 m bands come onto the 10 m grid of the patches: not the file's work, but what it expects.
+        "upsampling": "nearest",
         "benexp_version": __version__,
     }
     return {f"benexp.{key}": json.dumps(value) for key, value in content.items()} | {SEAL: UNSEALED}

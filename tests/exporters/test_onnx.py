@@ -77,6 +77,7 @@ def test_an_export_is_one_file_that_says_what_it_is(
         "weights_hash": spec.weights_hash,
         "precision": "fp32",
         "batch": None,
+        "upsampling": "nearest",
         "benexp_version": __version__,
     }
 
