@@ -236,7 +236,12 @@ def test_an_end_from_outside_leaves_what_is_done_and_no_process(
     products, out = write(tmp_path / "in", a=None, b=WAITS), tmp_path / "out"
     command = [sys.executable, "-m", "benexp", f"input_dir={products}", f"output_folder={out}", *FAST, "backend=null"]
     process = subprocess.Popen(
-        [*command, f"backend._target_={HERE}.Moody"], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+        [*command, f"backend._target_={HERE}.Moody"],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        # Shells have what they start in the background ignore it, and that is passed on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout
     assert process.stdout.readline().startswith("a: ")
