@@ -1,4 +1,4 @@
-"""The one exception that carries a message for the user."""
+"""The exceptions that carry a message for the user."""
 
 
 class BenexpError(Exception):
@@ -6,6 +6,10 @@ class BenexpError(Exception):
 
     The command line prints it as one line and exits with 1; Python callers catch this type.
     """
+
+
+class OutOfMemoryError(BenexpError):
+    """The engine had no memory for a batch."""
 
 
 def one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""ONNX Runtime comes as several distributions that install one module: one of them may be there, never two."""
+"""What is installed: torch, or not; and ONNX Runtime, several distributions that are one module, never two of them."""
 
 from importlib import metadata
 from typing import Any
@@ -54,3 +54,12 @@ def import_onnxruntime(what: str, extra: str = "cpu") -> Any:
     except ImportError as error:
         raise BenexpError(f"{what} needs {error.name}: pip install 'benexp[{extra}]'") from error
     return onnxruntime
+
+
+def has_torch() -> bool:
+    """Whether torch can be imported, which takes seconds the first time."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True

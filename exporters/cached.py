@@ -16,6 +16,7 @@ from benexp.cache import cache_folder
 from benexp.errors import BenexpError
 from benexp.models.seal import is_sound
 from benexp.models.spec import ModelSpec
+from benexp.runtimes import has_torch
 from benexp.version import __version__
 from exporters.recipe import Recipe
 
@@ -67,7 +68,7 @@ def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
         if is_sound(path):
             return path
         log.warning("%s is damaged: making it anew", path)
-    if kind == "onnx" and precision != "int8" and not _has_torch():
+    if kind == "onnx" and precision != "int8" and not has_torch():
         model = path.name.rpartition("-")[0]
         for other in sorted(folder.glob(f"{model}-*{SUFFIXES[kind]}")):
             if is_sound(other):
@@ -195,14 +196,6 @@ def _openvino_file(spec: ModelSpec, kind: Kind, precision: str) -> Path:
 
 def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-
-
-def _has_torch() -> bool:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _version(package: str) -> str | None:

@@ -54,7 +54,7 @@ def export_onnx(
 
     def build(made: Path) -> None:
         reduced = load_classifier(spec, precision) if precision != "fp32" else classifier
-        _write(reduced, spec, made, to_metadata(spec, precision, batch), batch)
+        write_onnx(reduced, spec, made, to_metadata(spec, precision, batch), batch)
 
     def load(made: Path) -> Any:
         answer = onnx_answer(made)
@@ -76,9 +76,10 @@ def export_onnx(
     )
 
 
-def _write(
+def write_onnx(
     classifier: "Classifier", spec: ModelSpec, path: Path, properties: dict[str, str], batch: int | None
 ) -> None:
+    """Write `classifier` to `path`, unchecked, for `batch` patches at once (None: any); `properties` go in with it."""
     import torch
 
     # Two patches where the batch is free: an example of one would be taken for a batch that is always one.

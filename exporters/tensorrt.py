@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benexp.backends.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
 from benexp.cache import cache_folder
 from benexp.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.seal import BIN_HASH, seal
 from benexp.models.spec import ModelSpec
+from benexp.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
 from exporters.answers import onnx_answer, reference_answer
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
 from exporters.quantize import calibrated_on, for_ranges
@@ -93,7 +93,7 @@ def export_unchecked(spec: ModelSpec, path: Path, precision: str) -> dict[str, A
     """
     try:
         from benexp.models.classifier import load_classifier
-        from exporters.onnx import _write as write_onnx
+        from exporters.onnx import write_onnx
     except ImportError as error:
         raise BenexpError(f"exporting {spec.name} needs {error.name}: pip install 'benexp[torch]'") from error
     with _whole(path) as made:

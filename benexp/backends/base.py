@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.batch import choose_batch
-from benexp.errors import BenexpError, one_line
+from benexp.errors import BenexpError, OutOfMemoryError, one_line
 from benexp.measure.clocks import StageClocks
 from benexp.models.spec import ModelSpec
 
@@ -29,10 +29,6 @@ Result = TypeVar("Result")
 
 _OUT_OF_MEMORY = ("bad_alloc", "out of memory", "outofmemory", "_alloc_failed", "can't allocate memory")
 """Words of the C++ library, CUDA, cuBLAS, cuDNN and torch."""
-
-
-class OutOfMemoryError(BenexpError):
-    """The engine had no memory for a batch."""
 
 
 class FallbackError(BenexpError):

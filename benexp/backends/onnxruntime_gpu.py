@@ -26,6 +26,7 @@ from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.cache import cache_folder
 from benexp.errors import BenexpError
 from benexp.models.published import sha256
+from benexp.tensorrt import WORKSPACE_GB
 
 _CUDA, _TENSORRT, _CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 
@@ -173,7 +174,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     _engines: Path | None = None
     _engines_before: Mapping[str, int] = {}
 
-    def __init__(self, *args: Any, workspace_gb: float = 4, **keywords: Any) -> None:
+    def __init__(self, *args: Any, workspace_gb: float = WORKSPACE_GB, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         if not workspace_gb > 0:
             raise BenexpError(f"backend.workspace_gb={workspace_gb}: takes a size in GiB over 0")

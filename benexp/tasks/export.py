@@ -141,7 +141,7 @@ def _prepare_tensorrt(
 
     Raises BenexpError, and leaves that file, where benexp cannot do it here.
     """
-    from benexp.backends.tensorrt import library
+    from benexp.tensorrt import library
     from exporters.cached import typed_source
     from exporters.tensorrt import trtexec_command
 

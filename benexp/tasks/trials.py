@@ -1,7 +1,6 @@
 """Trying a backend on a few patches, in a process of its own: an engine that crashes takes nothing else down."""
 
 import contextlib
-import importlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from benexp.errors import BenexpError, one_line
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
+from benexp.runtimes import has_torch
 from benexp.tasks.prepare import backend_class, make_backend
 from exporters.calibration import Calibration
 
@@ -150,11 +150,7 @@ def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[st
         return "falls back", str(error)
     except BenexpError as error:
         cause = error.__cause__
-        if (
-            spec.weights != "onnx"
-            and backend_class(backend).needs not in ("nothing", "checkpoint")
-            and not _has_torch()
-        ):
+        if spec.weights != "onnx" and backend_class(backend).needs not in ("nothing", "checkpoint") and not has_torch():
             return _without_torch(backend, spec)
         if isinstance(cause, ModuleNotFoundError):
             return "not installed", str(error)
@@ -193,14 +189,6 @@ def _without_torch(backend: Mapping[str, Any], spec: ModelSpec) -> tuple[Verdict
         "not tried",
         "the engine is installed, but making a file for it needs torch: or name model=onnx model.path=FILE",
     )
-
-
-def _has_torch() -> bool:
-    try:
-        importlib.import_module("torch")
-    except ImportError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

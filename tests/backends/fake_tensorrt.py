@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import benexp.backends.tensorrt
+import benexp.tensorrt
 import exporters.tensorrt
 
 GPU = "Some GPU, compute capability 9.0"
@@ -56,12 +57,13 @@ class FakeGpu:
 def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     fake = make_fake()
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", fake)
-    for module in (benexp.backends.tensorrt, exporters.tensorrt):
+    for module in (benexp.tensorrt, benexp.backends.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "Gpu", FakeGpu)
+    for module in (benexp.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "gpu_name", lambda *_: GPU)
-    benexp.backends.tensorrt.logger.cache_clear()
+    benexp.tensorrt.logger.cache_clear()
     yield fake
-    benexp.backends.tensorrt.logger.cache_clear()
+    benexp.tensorrt.logger.cache_clear()
 
 
 def make_fake() -> Fake:

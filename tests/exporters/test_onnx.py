@@ -29,7 +29,7 @@ ARCHITECTURES = sorted({path.stem.partition("-s2-")[0] for path in CONF.glob("*-
 def quick(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports take the file that was exported already: for tests of what happens around it."""
     monkeypatch.setattr(
-        exporters.onnx, "_write", lambda _classifier, _spec, path, _props, _batch: shutil.copy(small_onnx, path)
+        exporters.onnx, "write_onnx", lambda _classifier, _spec, path, _props, _batch: shutil.copy(small_onnx, path)
     )
 
 
@@ -97,7 +97,7 @@ def test_an_export_that_differs_is_not_kept(
         assert np.abs(worst["candidate"] - worst["reference"]).max() == pytest.approx(2e-4, rel=0.5)
 
     monkeypatch.undo()
-    monkeypatch.setattr(exporters.onnx, "_write", lambda *args: shutil.copy(small_onnx, args[2]))
+    monkeypatch.setattr(exporters.onnx, "write_onnx", lambda *args: shutil.copy(small_onnx, args[2]))
     export_onnx(small_model, tmp_path / "m.onnx")
     assert names_in(tmp_path) == ["m.onnx", "m.parity.json"]
 
@@ -109,7 +109,7 @@ def test_an_export_that_fails_leaves_nothing(
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(exporters.onnx, "_write", half)
+    monkeypatch.setattr(exporters.onnx, "write_onnx", half)
     with pytest.raises(OSError, match="no space"):
         export_onnx(small_model, tmp_path / "m.onnx")
     assert names_in(tmp_path) == []
@@ -129,7 +129,7 @@ def test_two_exports_at_once_do_not_meet(
             assert path.read_bytes() == b"half of the first"
         shutil.copy(small_onnx, path)
 
-    monkeypatch.setattr(exporters.onnx, "_write", write)
+    monkeypatch.setattr(exporters.onnx, "write_onnx", write)
     export_onnx(small_model, tmp_path / "m.onnx")
     assert written[0] != written[1]
     assert names_in(tmp_path) == ["m.onnx", "m.parity.json"]
