@@ -25,7 +25,9 @@ from benexp.usage import conf_folder
 def arguments(backend: str, weights: Path | None) -> list[str]:
     name, _, precision = backend.partition(":")
     chosen = ["model=resnet50-s2-v0.2.0", f"backend={name}"]
-    chosen += ["model.weights=folder", f"model.path={weights}"] if weights else ["model.weights=random"]
+    # int8 does not suit random weights: only the speed counts there.
+    random = ["model.weights=random", "export.tolerance.int8=1"]
+    chosen += ["model.weights=folder", f"model.path={weights}"] if weights else random
     return chosen + ([f"backend.precision={precision}"] if precision else [])
 
 

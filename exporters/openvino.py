@@ -14,7 +14,7 @@ from benexp.models.seal import BIN_HASH
 from benexp.models.spec import ModelSpec
 from exporters.answers import reference_answer
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_two_sizes, trial_patches
-from exporters.quantize import calibrated_on, for_ranges, quantize_openvino
+from exporters.quantize import calibrated_on, for_ranges, int8_hint, quantize_openvino
 from exporters.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -
         tolerance=recipe.allowed,
         about={"precision": precision, "calibration": patches},
         decides=INT8_DECIDES if precision == "int8" else None,
-        hint="use another backend"
-        if precision == "fp32"
-        else "use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8",
+        hint=int8_hint(spec) if precision == "int8" else "use another backend",
     )
 
 

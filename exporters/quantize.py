@@ -58,6 +58,13 @@ def calibrated_on(calibration: Calibration, real: Patches) -> str:
     )
 
 
+def int8_hint(spec: ModelSpec) -> str:
+    """What to do where int8 differs too much from the model."""
+    if not spec.trained:
+        return "its weights are random, which int8 does not suit: for a speed run set export.tolerance.int8=1"
+    return "use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8"
+
+
 def quantize_openvino(model: "openvino.Model", patches: Patches) -> "openvino.Model":
     """`model` at int8, its ranges measured on `patches` [n, bands, p, p] in model DN. Quiet; the same every time."""
     # nncf would report its use to its makers.
@@ -128,7 +135,7 @@ def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> 
         patches=trial_patches(spec, held_out),
         tolerance=recipe.allowed,
         about={"precision": "int8", "calibration": patches},
-        hint="use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8",
+        hint=int8_hint(spec),
         decides=INT8_DECIDES,
     )
 

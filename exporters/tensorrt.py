@@ -24,7 +24,7 @@ from benexp.models.spec import ModelSpec
 from benexp.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
 from exporters.answers import onnx_answer, reference_answer
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
-from exporters.quantize import calibrated_on, for_ranges
+from exporters.quantize import calibrated_on, for_ranges, int8_hint
 from exporters.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -135,7 +135,7 @@ def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Rec
         tolerance=recipe.allowed,
         decides=INT8_DECIDES,
         about={"precision": "int8", "calibration": calibrated_on(recipe.calibration, real)},
-        hint="use fp16, or allow more with export.tolerance.int8",
+        hint=int8_hint(spec),
     )
 
 

@@ -13,16 +13,12 @@ import exporters.onnx
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.errors import BenexpError
 from benexp.models.published import sha256
-from benexp.models.resolve import resolve
 from benexp.models.seal import SEAL, seal_of
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.version import __version__
 from exporters.onnx import OPSET, export_onnx
-from tests.models.builders import S2, model_config
-
-CONF = Path(__file__).parents[2] / "conf" / "model"
-ARCHITECTURES = sorted({path.stem.partition("-s2-")[0] for path in CONF.glob("*-s2-*.yaml")})
+from tests.models.builders import S2
 
 
 @pytest.fixture
@@ -183,10 +179,3 @@ def test_an_exported_file_works_where_torch_does_not(small_model: ModelSpec, sma
     with OnnxRuntimeBackend(small_model, small_onnx, threads=1) as backend:
         here = backend.classify(chunk, np.ones((120, 120), bool), np.zeros((1, 2), int))
     assert np.array_equal(np.load(tmp_path / "answer.npy"), here)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_published_architecture_exports(architecture: str, tmp_path: Path) -> None:
-    spec = resolve(model_config(weights="random", architecture=architecture))
-    assert export_onnx(spec, tmp_path / "m.onnx")["passed"]

@@ -104,6 +104,12 @@ def test_over_the_tolerance_no_file_is_kept(fp32: Path, demo: ModelSpec, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["m.worst.npz"]
 
 
+def test_random_weights_are_told_from_trained_ones(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenexpError, match=r"its weights are random.*export\.tolerance\.int8=1"):
+        quantize_onnx(small_model, small_onnx, tmp_path / "m.onnx", RECIPE)
+    assert quantize_onnx(small_model, small_onnx, tmp_path / "m.onnx", replace(RECIPE, tolerance=1))["passed"]
+
+
 def test_patches_that_are_checked_are_not_calibrated_on(demo: ModelSpec) -> None:
     ranges, held_out = for_ranges(demo, REAL)
     assert np.array_equal(held_out, REAL[::4])
