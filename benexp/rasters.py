@@ -8,7 +8,6 @@ from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +19,10 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
-from benexp.classes import named
 from benexp.errors import BenexpError
 from benexp.files import PARTIAL
 from benexp.layers import Format
+from benexp.sidecars import categories_of, sidecars
 from benexp.window import Window
 
 BLOCK = 512
@@ -34,9 +33,6 @@ Kind = TypeVar("Kind", bound=Format)
 
 # In bytes. Without it GDAL takes 5 % of the machine's memory.
 _CACHE = 256 * 2**20
-
-# Viridis; bright is sure.
-_RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
 
 
 class RasterWriter(Generic[Kind]):
@@ -101,7 +97,7 @@ class RasterWriter(Generic[Kind]):
                 self._blocks.set_band_description(band, name)
             if layer.scale != 1:
                 self._blocks.scales = (layer.scale,) * layer.bands
-            if categories := _categories(layer, self._class_names):
+            if categories := categories_of(layer, self._class_names):
                 colours = {i: (*bytes.fromhex(colour[1:]), 255) for i, (_, colour) in enumerate(categories)}
                 self._blocks.write_colormap(1, colours)
         return self
@@ -157,7 +153,7 @@ class RasterWriter(Generic[Kind]):
             )
             self._verify()
             self._blocks_path.unlink()
-            for path, text in _sidecars(self.path, self.layer, self._class_names).items():
+            for path, text in sidecars(self.path, self.layer, self._class_names).items():
                 self._partial(path).write_bytes(text)
                 self._sidecars.append(path)
 
@@ -261,75 +257,3 @@ def _overview_count(shape: tuple[int, int]) -> int:
     while max(shape) >> count > BLOCK:
         count += 1
     return count
-
-
-def _sidecars(path: Path, layer: Format, class_names: Sequence[str]) -> dict[Path, bytes]:
-    """The files beside a raster, by their final names: what GeoTIFF itself has no room for."""
-    style = path.with_suffix(".qml")
-    if categories := _categories(layer, class_names):
-        return {path.with_name(path.name + ".aux.xml"): _category_names(categories), style: _palette(categories)}
-    match layer.name:
-        case "maxprob" | "gap":
-            return {style: _ramp(1, _RAMP)}
-        case "entropy":
-            return {style: _ramp(float(np.log2(len(class_names))), _RAMP[::-1])}
-        case _:
-            return {}
-
-
-def _categories(layer: Format, class_names: Sequence[str]) -> Sequence[tuple[str, str]]:
-    """Names and colours of the values from 0; none where values are amounts."""
-    return [(c.name, c.colour) for c in named(class_names)] if layer.name == "class" else layer.categories
-
-
-def _category_names(categories: Sequence[tuple[str, str]]) -> bytes:
-    """GDAL's auxiliary file (PAM)."""
-    root = ET.Element("PAMDataset")
-    names = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
-    for name, _ in categories:
-        ET.SubElement(names, "Category").text = name
-    return _xml(root)
-
-
-def _palette(categories: Sequence[tuple[str, str]]) -> bytes:
-    """A QGIS style: categories with their names and colours."""
-    root = ET.Element("qgis", styleCategories="Symbology")
-    renderer = ET.SubElement(
-        ET.SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", alphaBand="-1", opacity="1"
-    )
-    palette = ET.SubElement(renderer, "colorPalette")
-    for i, (name, colour) in enumerate(categories):
-        ET.SubElement(palette, "paletteEntry", value=str(i), color=colour, label=name, alpha="255")
-    return _xml(root)
-
-
-def _ramp(maximum: float, colours: Sequence[str]) -> bytes:
-    """A QGIS style: 0 to `maximum` through `colours`."""
-    root = ET.Element("qgis", styleCategories="Symbology")
-    renderer = ET.SubElement(
-        ET.SubElement(root, "pipe"),
-        "rasterrenderer",
-        type="singlebandpseudocolor",
-        band="1",
-        alphaBand="-1",
-        opacity="1",
-        classificationMin="0",
-        classificationMax=f"{maximum:.4g}",
-    )
-    shader = ET.SubElement(
-        ET.SubElement(renderer, "rastershader"),
-        "colorrampshader",
-        colorRampType="INTERPOLATED",
-        classificationMode="1",
-        clip="0",
-        minimumValue="0",
-        maximumValue=f"{maximum:.4g}",
-    )
-    for value, colour in zip(np.linspace(0, maximum, len(colours)), colours, strict=True):
-        ET.SubElement(shader, "item", value=f"{value:.4g}", color=colour, label=f"{value:.2f}", alpha="255")
-    return _xml(root)
-
-
-def _xml(root: ET.Element) -> bytes:
-    ET.indent(root)
-    return ET.tostring(root) + b"\n"

@@ -60,20 +60,11 @@ def _item(spec: ModelSpec, artefact: Path, precision: str, batch: int | None, re
         "description": f"Multi-label land cover of Sentinel-2 patches; weights: {spec.source}.",
         **_licence(spec),
         **_period(spec),
-        "bands": _bands(spec),
-        "mlm:name": _name(spec.name),
-        "mlm:architecture": spec.architecture,
-        "mlm:tasks": ["scene-classification"],
+        **model_fields(spec, batch),
         "mlm:framework": framework,
         **_framework_version(package),
-        **_training(spec),
         **({"mlm:accelerator": "cuda", "mlm:accelerator_constrained": True} if artefact.suffix == ".engine" else {}),
         **({"mlm:batch_size_suggestion": batch} if batch else {}),
-        "mlm:input": [_input(spec, batch)],
-        "mlm:output": [_output(spec, batch)],
-        "benexp:source": spec.source,
-        "benexp:revision": spec.revision,
-        "benexp:weights_sha256": spec.weights_hash,
         "benexp:precision": precision,
         "benexp:parity": {key: value for key, value in report.items() if not isinstance(value, dict)},
         "benexp:version": __version__,
@@ -85,9 +76,39 @@ def _item(spec: ModelSpec, artefact: Path, precision: str, batch: int | None, re
         "id": artefact.stem,
         **_place(spec),
         "properties": properties,
-        "links": _links(spec),
+        "links": model_links(spec),
         "assets": _assets(artefact, framework, package, spec.bands),
     }
+
+
+def model_fields(spec: ModelSpec, batch: int | None = None) -> dict[str, Any]:
+    """What an item's properties say of a model, whatever runs it; `batch` None for any."""
+    return {
+        "bands": _bands(spec),
+        "mlm:name": _name(spec.name),
+        "mlm:architecture": spec.architecture,
+        "mlm:tasks": ["scene-classification"],
+        **_training(spec),
+        "mlm:input": [_input(spec, batch)],
+        "mlm:output": [_output(spec, batch)],
+        "benexp:source": spec.source,
+        "benexp:revision": spec.revision,
+        "benexp:weights_sha256": spec.weights_hash,
+    }
+
+
+def classes_of(spec: ModelSpec) -> list[dict[str, Any]]:
+    """The classes in the words of the classification extension."""
+    return [
+        {
+            "value": index,
+            "name": re.sub(r"[^a-z0-9]+", "-", name.lower()),
+            "title": name,
+            "description": name,
+            "color_hint": cover.colour.removeprefix("#"),
+        }
+        for index, (name, cover) in enumerate(zip(spec.classes, named(spec.classes), strict=True))
+    ]
 
 
 def _bands(spec: ModelSpec) -> list[dict[str, Any]]:
@@ -119,16 +140,6 @@ def _input(spec: ModelSpec, batch: int | None) -> dict[str, Any]:
 
 
 def _output(spec: ModelSpec, batch: int | None) -> dict[str, Any]:
-    classes = [
-        {
-            "value": index,
-            "name": re.sub(r"[^a-z0-9]+", "-", name.lower()),
-            "title": name,
-            "description": name,
-            "color_hint": cover.colour.removeprefix("#"),
-        }
-        for index, (name, cover) in enumerate(zip(spec.classes, named(spec.classes), strict=True))
-    ]
     return {
         "name": "probabilities",
         "description": "The probability of each class, independent of the others: several may be present in a patch.",
@@ -138,7 +149,7 @@ def _output(spec: ModelSpec, batch: int | None) -> dict[str, Any]:
             "dim_order": ["batch", "class"],
             "data_type": "float32",
         },
-        "classification:classes": classes,
+        "classification:classes": classes_of(spec),
     }
 
 
@@ -193,7 +204,8 @@ def _licence(spec: ModelSpec) -> dict[str, Any]:
     return {"license": "MIT"} if ours or _is_published(spec) else {}
 
 
-def _links(spec: ModelSpec) -> list[dict[str, Any]]:
+def model_links(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Where the model comes from, if that is the Hub."""
     if spec.weights != "hub":
         return []
     page = f"https://huggingface.co/{spec.source}/tree/{spec.revision}"

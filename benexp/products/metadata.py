@@ -1,11 +1,13 @@
-"""What a product's metadata says: level, processing baseline, radiometric offsets and quantification.
+"""What a product's metadata says: level, processing baseline, radiometric offsets, quantification, time of sensing.
 
 Since processing baseline 04.00 (January 2022) products store reflectance x 10000 + 1000 and list the offset to add.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 from xml.etree.ElementTree import Element, ParseError
 
@@ -24,6 +26,9 @@ MODEL_QUANTIFICATION = 10000
 
 _METADATA_NAME = re.compile(r"(^|_)MTD_(MSI|SAF)L(1C|2A)[^/]*\.xml$")
 _BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)(?=_|$)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+# After the product's level, in front of older products' end of sensing, after a band file's tile.
+_TIME_IN_NAME = re.compile(r"(?:_MSIL(?:1C|2A)_|_V|(?:^|[/_])T\d\d[A-Z]{3}_)(\d{8}T\d{6})(?=_)")
 _BASELINE_IN_TILE_ID = re.compile(r"_N(\d\d)\.(\d\d)$")
 
 
@@ -40,6 +45,8 @@ class Metadata:
     """Per band, in the product's DN, to be added."""
     quantification: int
     """DN per unit of reflectance."""
+    sensed: str | None
+    """When sensing began, in UTC, such as `2022-04-13T15:07:59.024Z`."""
     file: str
     """The document's name in the product."""
 
@@ -75,6 +82,7 @@ def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
         raise BenexpError(f"{where} has offsets or a quantification that cannot be read ({error})") from error
     if not offsets:
         offsets = no_offset(baseline)
+    started = texts.get("PRODUCT_START_TIME", "")
     uri = texts.get("PRODUCT_URI", "") or texts.get("PRODUCT_URI_2A", "")
     return Metadata(
         level="L2A" if level[1] == "2A" else "L1C",
@@ -82,6 +90,7 @@ def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
         baseline=baseline,
         offsets=offsets,
         quantification=scale,
+        sensed=started if _TIME.fullmatch(started) else None,
         file=file,
     )
 
@@ -104,6 +113,19 @@ def baseline_of(*names: str) -> str | None:
         baseline = _digits(_BASELINE_IN_NAME.search(name))
         if baseline and baseline != "99.99":
             return baseline
+    return None
+
+
+def sensed_in(*names: str) -> str | None:
+    """When sensing began, by the first of the names that has a time: `S2B_MSIL2A_20220413T150759_...`.
+
+    >>> sensed_in("my folder", "T33XWJ_20220413T150759_B02.jp2")
+    '2022-04-13T15:07:59Z'
+    """
+    for name in names:
+        if found := _TIME_IN_NAME.search(name):
+            with contextlib.suppress(ValueError):  # digits that are no date
+                return datetime.strptime(found[1], "%Y%m%dT%H%M%S").strftime("%Y-%m-%dT%H:%M:%SZ")
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from benexp.errors import BenexpError
-from benexp.products.metadata import MODEL_QUANTIFICATION, Metadata, baseline_of, no_offset, read_metadata
+from benexp.products.metadata import MODEL_QUANTIFICATION, Metadata, baseline_of, no_offset, read_metadata, sensed_in
 from benexp.products.source import Source
 
 Level = Literal["L2A", "L1C", "folder", "patch"]
@@ -57,6 +57,8 @@ class Product:
     """DN per unit of reflectance."""
     baseline: str | None
     """The processing baseline, such as `05.09`."""
+    sensed: str | None
+    """When sensing began, in UTC, as RFC 3339 has it; None where nothing says it."""
     warnings: tuple[str, ...]
     source: Source
     metadata: Metadata | None
@@ -120,6 +122,7 @@ def make_product(
         offsets=metadata.offsets if metadata and metadata.offsets else no_offset(baseline),
         quantification=metadata.quantification if metadata else MODEL_QUANTIFICATION,
         baseline=baseline,
+        sensed=(metadata and metadata.sensed) or sensed_in(*names),
         warnings=("L1C (top of atmosphere): the models were trained on L2A, so expect a worse map",)
         if level == "L1C"
         else (),

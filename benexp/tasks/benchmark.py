@@ -18,6 +18,7 @@ from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.report.benchmark import REPORT, STAGES, TABLE, write_report
+from benexp.report.stac import item_name, write_collection
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.classify import checked_layers
 from benexp.tasks.inputs import open_input, output_folder, products
@@ -229,6 +230,8 @@ class _Benchmark:
         self._run.measure(self._found, self._changed)
         if self._ceiling:
             self._ceiling.measure(self._run.done, self._ceiling_changed)
+        if done := [tile["tile"] for tile in self.tiles if tile["status"] == "done"]:
+            write_collection(self._folder, self._asked, self._spec, done)
         self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
 
     def save(self, status: str) -> None:
@@ -321,4 +324,5 @@ def _saved(folder: Path) -> dict[str, Any]:
 def _is_there(folder: Path, tile: Tile) -> bool:
     """Whether a tile's results are those that were measured."""
     record = folder / tile["tile"] / RECORD
-    return record.exists() and bool(json.loads(record.read_text(encoding="utf-8"))["map_hash"] == tile["map_hash"])
+    whole = record.exists() and (record.parent / item_name(tile["tile"])).exists()
+    return whole and bool(json.loads(record.read_text(encoding="utf-8"))["map_hash"] == tile["map_hash"])

@@ -24,6 +24,7 @@ from benexp.pipeline import Rendered
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
 from benexp.rasters import RasterWriter
+from benexp.report.stac import item_name, write_collection, write_item
 from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
@@ -63,9 +64,16 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
                     raise
                 failures.append(product.name)
                 log.error("%s: %s", product.name, error)
+    if in_collection(config) and records:
+        write_collection(Path(config.output_folder), records[0], spec, [record["tile"] for record in records])
     if failures:
         raise BenexpError(f"{len(failures)} of {len(found)} products failed: {', '.join(failures)}")
     return records
+
+
+def in_collection(config: Config) -> bool:
+    """Whether the tiles of this run get a collection over them."""
+    return bool(config.input_dir) or config.task.name == "benchmark"
 
 
 def checked_layers(config: Config) -> list[Layer]:
@@ -114,8 +122,12 @@ class Job:
                 record["stage_seconds"] = clocks.rounded()
                 reports = results.write_reports(unfinished, tile, rendered, self.spec.classes, rasters, record)
                 saved = folder / f"{tile.name}_grid.npz"
-                record["files"] = {path.name: results.describe_file(path) for path in [*rasters, *reports, saved]}
-                results.publish([*rasters, *reports], folder, record)
+                made = [*rasters, *reports]
+                item = unfinished / item_name(tile.name)
+                write_item(item, record, self.spec, tile.product.sensed, [*made, saved], in_collection(self.config))
+                made.append(item)
+                record["files"] = {path.name: results.describe_file(path) for path in [*made, saved]}
+                results.publish(made, folder, record)
         results.summarise(folder, record, self.say)
         return record
 

@@ -1,9 +1,18 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from benexp.errors import BenexpError
-from benexp.products.metadata import BAND_IDS, Metadata, baseline_of, no_offset, parse_metadata, read_metadata
+from benexp.products.metadata import (
+    BAND_IDS,
+    Metadata,
+    baseline_of,
+    no_offset,
+    parse_metadata,
+    read_metadata,
+    sensed_in,
+)
 from benexp.products.source import open_source
 from tests.products.builders import mtd_xml
 
@@ -30,6 +39,7 @@ def test_real_metadata(product: str, level: str, baseline: str, offset: int) -> 
     assert (metadata.level, metadata.name, metadata.baseline) == (level, product, baseline)
     assert metadata.offsets == dict.fromkeys(BAND_IDS, offset)
     assert metadata.quantification == 10000
+    assert metadata.sensed == sensed_in(product).replace("Z", ".024Z")  # type: ignore[union-attr]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not here")
@@ -38,6 +48,27 @@ def test_a_tile_document_in_the_place_of_the_products_tells_the_baseline() -> No
     assert metadata is not None
     assert (metadata.level, metadata.baseline, metadata.name) == ("L2A", "02.11", None)
     assert metadata.offsets == dict.fromkeys(BAND_IDS, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sensed"),
+    [
+        ("S2B_MSIL2A_20220413T150759_N0400_R025_T33XWJ_20220414T082126", "2022-04-13T15:07:59Z"),
+        ("S2A_OPER_PRD_MSIL1C_PDMC_20160318T145513_R008_V20160318T100540_20160318T100540", "2016-03-18T10:05:40Z"),
+        ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43", "2017-06-13T10:10:31Z"),
+        ("GRANULE/T33XWJ_20220413T150759_B02_10m.jp2", "2022-04-13T15:07:59Z"),
+        ("T33XWJ_20221399T150759_B02_10m.jp2", None),
+        ("B02.tif", None),
+    ],
+)
+def test_time_of_sensing_in_names(name: str, sensed: str | None) -> None:
+    assert sensed_in("folder", name) == sensed
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2022-04-13T15:07:59", "2022-04-13T15:07:59Z<!-- -->x"])
+def test_odd_times_are_not_passed_on(time: str) -> None:
+    xml = mtd_xml("L2A", "X", "0400", -1000, 10000)
+    assert parse(re.sub("(<PRODUCT_URI>)", rf"<PRODUCT_START_TIME>{time}</PRODUCT_START_TIME>\1", xml)).sensed is None
 
 
 @pytest.mark.parametrize("level", ["L2A", "L1C"])

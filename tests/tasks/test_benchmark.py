@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pystac
 import pytest
 
 from benexp.app import main
@@ -135,7 +136,17 @@ def test_the_report_has_environment_start_up_and_ceiling(done: Path) -> None:
     assert [tile["backend_name"] for tile in ceiling] == ["null", "null"]
     assert {tile["config_hash"] for tile in ceiling}.isdisjoint({found["config_hash"]})
     # Its maps, which show nothing, are gone.
-    assert {path.name for path in done.iterdir()} == {"benchmark_report.csv", "report.json", "first", "second"}
+    assert {path.name for path in done.iterdir()} == {
+        "benchmark_report.csv",
+        "report.json",
+        "collection.json",
+        "first",
+        "second",
+    }
+    assert [item.id for item in pystac.Collection.from_file(str(done / "collection.json")).get_items()] == [
+        "first",
+        "second",
+    ]
 
 
 class Requests(list[Request]):
@@ -164,11 +175,13 @@ def test_what_was_measured_is_not_measured_again(
     requests = Requests()
     # The rows of a run that never was, with keys as this configuration has them.
     monkeypatch.setattr(benchmark, "messages", requests)
+    monkeypatch.setattr(benchmark, "write_collection", lambda *_: None)
     assert start(products, out) == 1
     before = report(out)
     for tile in before["tiles"]:
         (out / tile["tile"]).mkdir()
         (out / tile["tile"] / "run.json").write_text('{"map_hash": "5"}')
+        (out / tile["tile"] / f"{tile['tile']}.json").touch()
         tile |= {"status": "done", "error": None, "map_hash": "5", "seconds": 2.0, "patches": 2, "km2": 1.0}
         tile |= {"usage": {"peak": {"rss_bytes": 1}}, "stage_seconds": {}}
     before["startups"] = [{"open_seconds": {"load": 1.0}}]

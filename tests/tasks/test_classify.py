@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
@@ -74,7 +75,8 @@ def test_every_output_is_there_and_nothing_else(done: tuple[dict[str, Any], Path
     assert {path.name for path in folder.iterdir()} == {
         *rasters,
         f"{tile}_class.tif.aux.xml",
-        *(f"{tile}_{name}.qml" for name in ("class", "maxprob", "entropy", "gap")),
+        *(raster.replace(".tif", ".qml") for raster in rasters),
+        f"{tile}.json",
         f"{tile}_classmap.json",
         f"{tile}_grid.npz",
         "areas.csv",
@@ -464,6 +466,7 @@ def test_input_dir_classifies_every_product_and_goes_on_after_a_bad_one(
     assert not (out / "bad").exists()
     assert "B11" in caplog.text
     assert "1 of 2 products failed: bad" in caplog.text
+    assert [item.id for item in pystac.Collection.from_file(str(out / "collection.json")).get_items()] == ["good"]
 
 
 def test_a_sweep_gives_each_job_its_folder(safe: Path, tmp_path: Path) -> None:

@@ -1,0 +1,348 @@
+"""<tile>.json, the STAC item of a tile's results, and collection.json over those of several tiles.
+
+Plain JSON, as beside an exported model; the tests hold it against pystac and the extensions' schemas.
+"""
+
+import base64
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.warp import transform_geom
+
+from benexp.files import replacing
+from benexp.models.published import sha256
+from benexp.models.spec import ModelSpec
+from benexp.version import __version__
+from exporters.mlm import classes_of, model_fields, model_links
+
+COLLECTION = "collection.json"
+STAC = "1.1.0"
+_BASE = "https://stac-extensions.github.io"
+PROJECTION = f"{_BASE}/projection/v2.0.0/schema.json"
+CLASSIFICATION = f"{_BASE}/classification/v1.1.0/schema.json"
+EXTENSIONS = [
+    PROJECTION,
+    f"{_BASE}/raster/v2.0.0/schema.json",
+    CLASSIFICATION,
+    f"{_BASE}/processing/v1.2.0/schema.json",
+    f"{_BASE}/mlm/v1.5.2/schema.json",
+    f"{_BASE}/file/v2.1.0/schema.json",
+]
+GEOJSON, JSON, XML = "application/geo+json", "application/json", "application/xml"
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+FRAMEWORKS = {"onnxruntime": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT", "torch": "PyTorch"}
+"""The framework's name by the engine's."""
+
+FIRST, LAST = "2015-06-23T00:00:00Z", "9999-12-31T23:59:59Z"
+"""Between these an image of Sentinel-2 was taken, where nothing says when: the launch of the first, and no end."""
+
+_EDGE_POINTS = 9
+# Straight edges of a tile are curves in degrees: 200 m off a line between corners, 4 m between so many points.
+
+
+def item_name(tile: str) -> str:
+    """The item's file; a tile named `run` must not take the record's."""
+    return f"{tile}_item.json" if tile == "run" else f"{tile}.json"
+
+
+def write_item(
+    path: Path,
+    record: Mapping[str, Any],
+    spec: ModelSpec,
+    sensed: str | None,
+    files: Sequence[Path],
+    in_collection: bool,
+) -> None:
+    """Write the item about the run that `record` describes, whose results are `files`, GeoTIFFs among them.
+
+    `sensed` is the product's time in UTC; `in_collection` says that `collection.json` lies one folder above. What
+    changes from run to run, such as times and the machine, does not enter: the same input gives the same bytes.
+    """
+    item = {
+        "type": "Feature",
+        "stac_version": STAC,
+        "stac_extensions": EXTENSIONS,
+        "id": record["tile"],
+        **_place(record),
+        "properties": _properties(record, spec, sensed),
+        "links": [*model_links(spec), *(_upwards() if in_collection else [])],
+        "assets": {**_assets(record, spec, files), **_model(spec)},
+        **({"collection": collection_id(record)} if in_collection else {}),
+    }
+    _write(path, item)
+
+
+def write_collection(folder: Path, record: Mapping[str, Any], spec: ModelSpec, tiles: Sequence[str]) -> Path:
+    """Write collection.json over the items of these tiles, of which there is one at least, in folders below."""
+    items = {tile: json.loads((folder / tile / item_name(tile)).read_text(encoding="utf-8")) for tile in sorted(tiles)}
+    first = next(iter(items.values()))
+    collection = {
+        "type": "Collection",
+        "stac_version": STAC,
+        "stac_extensions": [PROJECTION, CLASSIFICATION],
+        "id": collection_id(record),
+        "title": f"Land cover by {spec.name}",
+        "description": f"Land cover of {len(items)} Sentinel-2 tiles. {_lineage(record, spec)}",
+        "license": "other",
+        "extent": _extent(list(items.values())),
+        "summaries": {
+            "gsd": [10],
+            **_summary(items, "platform"),
+            **_summary(items, "proj:code"),
+        },
+        "item_assets": {
+            name: {key: value for key, value in asset.items() if key in ("title", "type", "roles") or "classi" in key}
+            for name, asset in first["assets"].items()
+            if asset["type"] == COG
+        },
+        "links": [
+            {"rel": "root", "href": f"./{COLLECTION}", "type": JSON},
+            *(
+                {"rel": "item", "href": f"./{quote(tile)}/{quote(item_name(tile))}", "type": GEOJSON, "title": tile}
+                for tile in items
+            ),
+        ],
+    }
+    path = folder / COLLECTION
+    _write(path, collection)
+    return path
+
+
+def collection_id(record: Mapping[str, Any]) -> str:
+    """The same for all tiles that are classified in the same way."""
+    return f"benexp-{record['config_hash'][:12]}"
+
+
+def _place(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The tile's outline in degrees; in two parts where it crosses the antimeridian."""
+    west, south, east, north = _bounds(record)
+    steps = np.linspace(0, 1, _EDGE_POINTS)
+    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    ring = [
+        (x0 + (x1 - x0) * step, y0 + (y1 - y0) * step)
+        for (x0, y0), (x1, y1) in itertools.pairwise(corners)
+        for step in steps[:-1]
+    ]
+    outline = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    geometry = transform_geom(CRS.from_user_input(record["crs"]), "EPSG:4326", outline, precision=7)
+    parts = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+    boxes = [(*np.min(part[0], axis=0).tolist(), *np.max(part[0], axis=0).tolist()) for part in parts]
+    # RFC 7946: a box over the antimeridian begins in the east and ends in the west.
+    eastern = [box for box in boxes if box[0] >= 0] or boxes
+    western = [box for box in boxes if box[0] < 0] or boxes
+    crosses = len(boxes) > 1
+    box = [
+        min(b[0] for b in (eastern if crosses else boxes)),
+        min(b[1] for b in boxes),
+        max(b[2] for b in (western if crosses else boxes)),
+        max(b[3] for b in boxes),
+    ]
+    return {"geometry": geometry, "bbox": box}
+
+
+def _bounds(record: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """West, south, east, north in the tile's CRS."""
+    (height, width), (a, _, west, _, e, north) = record["shape"], record["transform"]
+    return west, north + e * height, west + a * width, north
+
+
+def _properties(record: Mapping[str, Any], spec: ModelSpec, sensed: str | None) -> dict[str, Any]:
+    backend, chunking = record["backend"], record["config"]["chunking"]
+    engine, _, version = str(backend.get("engine", "none")).partition(" ")
+    crs = CRS.from_user_input(record["crs"])
+    code = crs.to_authority()
+    return {
+        "title": f"Land cover of {record['tile']}",
+        "description": _lineage(record, spec),
+        **({"datetime": sensed} if sensed else {"datetime": None, "start_datetime": FIRST, "end_datetime": LAST}),
+        "gsd": 10,
+        **_platform(record["tile"]),
+        **({"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt()}),
+        "proj:shape": record["shape"],
+        "proj:transform": record["transform"],
+        "proj:bbox": list(_bounds(record)),
+        "processing:level": "L4",
+        "processing:lineage": _lineage(record, spec),
+        "processing:software": {"benexp": __version__, **({engine: version} if version else {})},
+        **model_fields(spec),
+        **({"mlm:framework": FRAMEWORKS[engine]} if engine in FRAMEWORKS else {}),
+        **({"mlm:framework_version": v[0]} if (v := re.match(r"\d+\.\d+\.\d+(?=$|\+)", version)) else {}),
+        "mlm:hyperparameters": {
+            **{key: chunking[key] for key in ("patch_size", "stride", "blend", "min_valid")},
+            "precision": backend["precision"],
+        },
+        "benexp:map_hash": record["map_hash"],
+    }
+
+
+def _lineage(record: Mapping[str, Any], spec: ModelSpec) -> str:
+    chunking = record["config"]["chunking"]
+    words = (
+        f"{spec.name} gave the probabilities of {len(spec.classes)} classes in patches of {chunking['patch_size']} "
+        f"pixels, {chunking['stride']} pixels apart; a pixel's are a blend ({chunking['blend']}) of those over it."
+    )
+    return words if spec.trained else f"RANDOM WEIGHTS, for speed runs: not a land-cover map. {words}"
+
+
+def _platform(tile: str) -> dict[str, Any]:
+    """The satellite, where the product's name begins with it."""
+    found = re.match(r"S2([A-D])_", tile)
+    if not found:
+        return {}
+    return {"platform": f"sentinel-2{found[1].lower()}", "constellation": "sentinel-2", "instruments": ["msi"]}
+
+
+def _model(spec: ModelSpec) -> dict[str, Any]:
+    """The weights that ran: on the Hub, or by their hash (RFC 6920), since nobody else has a user's paths."""
+    named = base64.urlsafe_b64encode(bytes.fromhex(spec.weights_hash)).decode().rstrip("=")
+    file = "model.onnx" if spec.weights == "onnx" else "model.safetensors"
+    on_hub = f"https://huggingface.co/{spec.source}/resolve/{spec.revision}/{file}"
+    return {
+        file: {
+            "href": on_hub if spec.weights == "hub" else f"ni:///sha-256;{named}",
+            "title": f"The model: {spec.name}",
+            "type": "application/octet-stream",
+            "roles": ["mlm:model", "mlm:weights"],
+            "mlm:artifact_type": "onnx" if spec.weights == "onnx" else "safetensors.torch.save_file",
+            "bands": [{"name": band} for band in spec.bands],
+        }
+    }
+
+
+def _assets(record: Mapping[str, Any], spec: ModelSpec, files: Sequence[Path]) -> dict[str, Any]:
+    tile = record["tile"]
+    assets = {}
+    for path in [*files, Path("run.json")]:
+        name = path.name.removeprefix(f"{tile}_")
+        if path.suffix == ".tif":
+            assets[name.removesuffix(".tif")] = _raster(path, name.removesuffix(".tif"), spec)
+        else:
+            # Whole file names: no layer can have one.
+            title, media_type, roles = _small_file(name)
+            assets[name] = {"href": _href(path), "title": title, "type": media_type, "roles": roles}
+    return assets
+
+
+def _small_file(name: str) -> tuple[str, str, list[str]]:
+    """Title, media type and roles of a file by its name without the tile's."""
+    layer = name.partition(".")[0]
+    match name:
+        case "areas.csv":
+            return "Hectares and share per class", "text/csv", ["data"]
+        case "classmap.json":
+            return "What the ids in the class raster mean", JSON, ["metadata"]
+        case "preview.png":
+            return "The tile and its map, with a legend", "image/png", ["overview"]
+        case "viewer.html":
+            return "The tile and its map, in a page", "text/html", ["overview"]
+        case "grid.npz":
+            return "The model's answers, of which other layers can be rendered", "application/zip", ["data"]
+        case "run.json":
+            return "What was asked, what ran, how long it took", JSON, ["metadata"]
+        case _ if name.endswith(".qml"):
+            return f"Colours of {layer} for QGIS", XML, ["metadata", "style"]
+        case _ if name.endswith(".aux.xml"):
+            return f"Names of the values of {layer} for GDAL", XML, ["metadata"]
+        case _:
+            raise ValueError(f"{name}: a result without a place in the item")
+
+
+def _raster(path: Path, layer: str, spec: ModelSpec) -> dict[str, Any]:
+    with rasterio.open(path) as raster:
+        bands = [_band(raster, number, layer) for number in raster.indexes]
+        description = raster.tags()["DESCRIPTION"]
+    return {
+        "href": _href(path),
+        "title": description,
+        "type": COG,
+        "roles": ["data"],
+        "file:size": path.stat().st_size,
+        "file:checksum": f"1220{sha256(path)}",  # as a multihash: its first two bytes say sha256 and 32 bytes
+        **_classes(layer, spec),
+        "bands": bands,
+    }
+
+
+def _band(raster: Any, number: int, layer: str) -> dict[str, Any]:
+    nodata = raster.nodatavals[number - 1]
+    tags = raster.tags(number)
+    statistics = {
+        name: float(tags[key])
+        for name, key in (
+            ("minimum", "STATISTICS_MINIMUM"),
+            ("maximum", "STATISTICS_MAXIMUM"),
+            ("mean", "STATISTICS_MEAN"),
+            ("stddev", "STATISTICS_STDDEV"),
+            ("valid_percent", "STATISTICS_VALID_PERCENT"),
+        )
+        if key in tags
+    }
+    scale = raster.scales[number - 1]
+    return {
+        "name": layer if raster.count == 1 else raster.descriptions[number - 1],
+        "data_type": raster.dtypes[number - 1],
+        "nodata": "nan" if np.isnan(nodata) else int(nodata) if float(nodata).is_integer() else nodata,
+        **({"unit": "bit"} if layer == "entropy" else {}),
+        **({"statistics": statistics} if statistics else {}),
+        "raster:spatial_resolution": raster.transform.a,
+        **({"raster:scale": scale, "raster:offset": 0} if scale != 1 else {}),
+    }
+
+
+def _classes(layer: str, spec: ModelSpec) -> dict[str, Any]:
+    """What the values of a layer stand for, where they are not amounts."""
+    if layer == "class":
+        nothing = {"value": 255, "name": "nodata", "title": "No data", "nodata": True}
+        return {"classification:classes": [*classes_of(spec), nothing]}
+    if layer == "multilabel":
+        return {
+            "classification:bitfields": [
+                {
+                    "offset": c["value"],
+                    "length": 1,
+                    "name": c["name"],
+                    "description": f"{c['title']}: whether its probability is above its threshold",
+                    "classes": [{"value": 0, "name": "no"}, {"value": 1, "name": "yes"}],
+                }
+                for c in classes_of(spec)
+            ]
+        }
+    return {}
+
+
+def _upwards() -> list[dict[str, str]]:
+    return [{"rel": rel, "href": f"../{COLLECTION}", "type": JSON} for rel in ("root", "parent", "collection")]
+
+
+def _extent(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The box around all items, and the time from the first to the last."""
+    boxes = [item["bbox"] for item in items]
+    box = [*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]
+    if any(b[0] > b[2] for b in boxes):  # over the antimeridian
+        box[0], box[2] = -180.0, 180.0
+    times = [item["properties"] for item in items]
+    start = min(t["datetime"] or t["start_datetime"] for t in times)
+    end = max(t["datetime"] or t["end_datetime"] for t in times)
+    return {"spatial": {"bbox": [box]}, "temporal": {"interval": [[start, None if end == LAST else end]]}}
+
+
+def _summary(items: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
+    values = {value for item in items.values() if (value := item["properties"].get(key))}
+    return {key: sorted(values)} if values else {}
+
+
+def _href(path: Path) -> str:
+    return f"./{quote(path.name)}"
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,174 @@
+"""The STAC item of a tile and the collection over several: their content, and what the schemas say of them."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+from jsonschema import ValidationError
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from benexp.classes import NAMES
+from benexp.layers import build
+from benexp.models.spec import ModelSpec
+from benexp.rasters import RasterWriter
+from benexp.report.stac import item_name, write_collection, write_item
+from benexp.window import Window
+from tests.stac_schemas import SCHEMAS, validate_core, validate_extensions
+
+TILE = 'S2A_a "b" <script> Zürich'
+SENSED = "2023-06-15T10:30:07.000Z"
+TRANSFORM = (10.0, 0.0, 600000.0, 0.0, -10.0, 5700000.0)
+LAYERS = build({"names": ["class", "entropy", "probs", "multilabel"], "probs_dtype": "uint16"}, NAMES)
+Write = Callable[..., dict[str, Any]]
+
+
+def record_of(tile: str = TILE, **more: Any) -> dict[str, Any]:
+    chunking = {"patch_size": 120, "stride": 60, "blend": "sin2", "min_valid": 0.5, "chunk_size": 2048}
+    return {
+        "tile": tile,
+        "crs": "EPSG:32631",
+        "shape": [70, 50],
+        "transform": list(TRANSFORM),
+        "config": {"chunking": chunking},
+        "config_hash": "0123456789abcdef",
+        "map_hash": "ab" * 32,
+        "backend": {"engine": "onnxruntime 1.31.1", "precision": "fp32", "threads": 4},
+        **more,
+    }
+
+
+@pytest.fixture
+def write(tmp_path: Path, small_model: ModelSpec) -> Write:
+    """Writes rasters and the item over them; the item."""
+
+    def written(
+        tile: str = TILE, sensed: str | None = SENSED, spec: ModelSpec = small_model, up: bool = True, **more: Any
+    ) -> dict[str, Any]:
+        folder = tmp_path / tile
+        folder.mkdir(exist_ok=True)
+        files = []
+        for layer in LAYERS:
+            path = folder / f"{tile}_{layer.name}.tif"
+            place = {"crs": CRS.from_epsg(32631), "transform": Affine(*TRANSFORM)}
+            with RasterWriter(path, layer, shape=(70, 50), **place, tags={}, class_names=NAMES) as writer:
+                writer.write(np.full((layer.bands, 70, 50), 3, layer.dtype), Window(0, 0, 70, 50))
+                writer.finish()
+                writer.publish()
+                files += writer.files
+        names = ("areas.csv", f"{tile}_classmap.json", "preview.png", "viewer.html", f"{tile}_grid.npz")
+        path = folder / item_name(tile)
+        write_item(path, record_of(tile, **more), spec, sensed, [*files, *(folder / name for name in names)], up)
+        item: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return item
+
+    return written
+
+
+def test_item_says_where_when_and_how(write: Write) -> None:
+    item = write()
+    properties = item["properties"]
+    assert item["id"] == TILE and properties["datetime"] == SENSED and properties["platform"] == "sentinel-2a"
+    west, south, east, north = item["bbox"]
+    assert (west, north) == pytest.approx((4.437, 51.442), abs=2e-3)
+    assert (east - west, north - south) == pytest.approx((0.0073, 0.0064), abs=3e-4)
+    assert properties["proj:code"] == "EPSG:32631" and properties["proj:shape"] == [70, 50]
+    assert properties["proj:bbox"] == [600000, 5699300, 600500, 5700000]
+    assert properties["processing:level"] == "L4" and properties["processing:software"]["onnxruntime"] == "1.31.1"
+    assert properties["mlm:framework"] == "ONNX" and properties["mlm:hyperparameters"]["stride"] == 60
+    assert "RANDOM WEIGHTS" in properties["processing:lineage"]
+
+
+def test_assets_are_the_files_beside_it(write: Write, tmp_path: Path) -> None:
+    item = write()
+    for name in ("class", "entropy", "probs", "multilabel", "class.qml", "class.tif.aux.xml", "areas.csv"):
+        assert name in item["assets"]
+    assets = pystac.Item.from_dict(item).assets
+    files = {asset.href for asset in assets.values() if "mlm:model" not in (asset.roles or ())}
+    assert all(href.startswith("./") and "<" not in href and " " not in href for href in files)
+    classes = item["assets"]["class"]
+    content = (tmp_path / TILE / f"{TILE}_class.tif").read_bytes()
+    assert classes["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+    assert [(c["value"], c["title"]) for c in classes["classification:classes"][:19]] == list(enumerate(NAMES))
+    assert classes["classification:classes"][18]["color_hint"] == "ff0000"
+    (band,) = classes["bands"]
+    assert band["nodata"] == 255 and band["data_type"] == "uint8" and band["statistics"]["mean"] == 3
+    assert item["assets"]["entropy"]["bands"][0]["nodata"] == "nan"
+    assert [b["name"] for b in item["assets"]["probs"]["bands"]] == list(NAMES)
+    assert item["assets"]["probs"]["bands"][0]["raster:scale"] == 0.0001
+    assert [b["offset"] for b in item["assets"]["multilabel"]["classification:bitfields"]] == list(range(19))
+
+
+def test_the_model_is_named_by_its_place_or_its_hash(write: Write, small_model: ModelSpec) -> None:
+    asset = write()["assets"]["model.safetensors"]
+    assert asset["href"].startswith("ni:///sha-256;") and len(asset["href"]) == len("ni:///sha-256;") + 43
+    published = replace(small_model, weights="hub", source="a/b", revision="0123abc")
+    assert write(spec=published)["assets"]["model.safetensors"]["href"].endswith(
+        "a/b/resolve/0123abc/model.safetensors"
+    )
+
+
+def test_same_input_same_bytes(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / TILE / item_name(TILE)
+    write()
+    first = path.read_bytes()
+    write(seconds=3.5, stage_seconds={"read": 1}, peak_memory_bytes=7, command="benexp elsewhere")
+    assert path.read_bytes() == first
+
+
+def test_over_the_antimeridian(write: Write) -> None:
+    item = write(crs="EPSG:32601", transform=[10, 0, 300000, 0, -10, 7400000], shape=[10980, 10980])
+    assert item["geometry"]["type"] == "MultiPolygon"
+    west, _, east, _ = item["bbox"]
+    assert 170 < west < 180 and -180 < east < -170
+
+
+@pytest.mark.skipif(not SCHEMAS.is_dir(), reason="the shared schemas are not here")
+@pytest.mark.parametrize("kind", ["plain", "no time, no code", "random backend", "onnx", "alone"])
+def test_item_is_valid(kind: str, write: Write, small_model: ModelSpec) -> None:
+    wkt = CRS.from_proj4("+proj=tmerc +lat_0=51 +lon_0=4.5 +k=1 +x_0=600000 +y_0=5700000 +ellps=GRS80").to_wkt()
+    item = {
+        "plain": lambda: write(),
+        "no time, no code": lambda: write(sensed=None, crs=wkt),
+        "random backend": lambda: write(backend={"precision": "fp32"}),
+        "onnx": lambda: write(spec=replace(small_model, weights="onnx"), tile="run"),
+        "alone": lambda: write(up=False),
+    }[kind]()
+    validate_core(item)
+    assert validate_extensions(item) == {"projection", "raster", "classification", "processing", "mlm"}
+    item["assets"]["class"]["classification:classes"][0]["color_hint"] = "red"
+    with pytest.raises(ValidationError):
+        validate_extensions(item)
+
+
+def test_collection_spans_its_items(write: Write, tmp_path: Path, small_model: ModelSpec) -> None:
+    write("a")
+    write("c", sensed="2023-07-01T00:00:00Z", transform=[10, 0, 700000, 0, -10, 5600000])
+    path = write_collection(tmp_path, record_of(), small_model, ["c", "a"])
+    content = json.loads(path.read_text(encoding="utf-8"))
+    validate_core(content)
+    if SCHEMAS.is_dir():
+        assert validate_extensions(content) == {"projection", "classification"}
+    collection = pystac.Collection.from_file(str(path))
+    items = list(collection.get_items())
+    assert [item.id for item in items] == ["a", "c"]
+    assert all(item.get_collection() is collection for item in items)
+    (box,) = collection.extent.spatial.bboxes
+    boxes = np.array([item.bbox for item in items])
+    assert box == [*boxes[:, :2].min(0), *boxes[:, 2:].max(0)]
+    assert content["extent"]["temporal"]["interval"] == [[SENSED, "2023-07-01T00:00:00Z"]]
+    assert [Path(str(i.assets["class"].get_absolute_href())).exists() for i in items] == [True, True]
+
+
+def test_collection_of_unknown_times_is_open(write: Write, tmp_path: Path, small_model: ModelSpec) -> None:
+    write("a", sensed=None)
+    write("b")
+    path = write_collection(tmp_path, record_of(), small_model, ["a", "b"])
+    validate_core(json.loads(path.read_text(encoding="utf-8")))
+    assert json.loads(path.read_text())["extent"]["temporal"]["interval"] == [["2015-06-23T00:00:00Z", None]]
