@@ -106,12 +106,6 @@ class Benchmark:
 
 
 @dataclass
-class Recommend:
-    max_memory_gb: float | None
-    max_flips_per_million: float | None
-
-
-@dataclass
 class Tracking:
     name: str
 
@@ -128,7 +122,6 @@ class Config:
     calibration: Calibration
     evaluate: Evaluate
     benchmark: Benchmark
-    recommend: Recommend
     tracking: Tracking
     tile_folder: str | None = None
     input_dir: str | None = None
@@ -234,10 +227,6 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     limits.append(("benchmark.repeat", b.repeat, b.repeat >= 1, "a whole number from 1"))
     limits.append(("benchmark.warmup", b.warmup, b.warmup >= 0, "a whole number from 0"))
     limits.append(("benchmark.unstable", b.unstable, 0 < b.unstable < 1, "a share over 0 and under 1"))
-    memory, flips = c.recommend.max_memory_gb, c.recommend.max_flips_per_million
-    limits.append(("recommend.max_memory_gb", memory, memory is None or memory > 0, "GB over 0, or null: any"))
-    right = flips is None or 0 <= flips <= 1_000_000
-    limits.append(("recommend.max_flips_per_million", flips, right, "0 to 1000000 pixels, or null: any"))
     return limits
 
 
@@ -255,7 +244,7 @@ def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     return f"{key}={got}: {what}"
 
 
-NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "recommend")
+NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark")
 
 
 def config_hash(config: Config) -> str:

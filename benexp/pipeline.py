@@ -20,6 +20,7 @@ from benexp.grid import Chunk, PatchGrid, ProbabilityGrid, valid_share
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
 from benexp.rasters import BLOCK
+from benexp.unfinished import UnfinishedGrid
 from benexp.window import Window
 
 THUMBNAIL = 1024
@@ -53,30 +54,37 @@ def classify(
     chunk_size: int,
     min_valid: float,
     clocks: StageClocks,
+    unfinished: UnfinishedGrid | None = None,
 ) -> ProbabilityGrid:
-    """The model's answers for every patch of a tile. The next chunk is read while the backend works on this one."""
+    """The model's answers for every patch of a tile. The next chunk is read while the backend works on this one.
+
+    Chunks that `unfinished` has are taken from it, the others are kept in it as they come.
+    """
     grid = ProbabilityGrid.empty(patches, len(backend.spec.classes))
-    chunks = patches.chunks(chunk_size)
+    done = unfinished.restore(grid) if unfinished else np.zeros(patches.shape, bool)
+    chunks = [chunk for chunk in patches.chunks(chunk_size) if not done[chunk.rows, chunk.cols].all()]
 
     def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         with clocks.stage("read"):
             return tile.read(chunk.window)
 
-    count = patches.shape[0] * patches.shape[1]
+    count = sum(len(chunk.origins) for chunk in chunks)
     with (
         ThreadPoolExecutor(1, "read-ahead") as reader,
-        tqdm(total=count, desc="classify", unit="patch", disable=None) as bar,
+        tqdm(initial=done.size - count, total=done.size, desc="classify", unit="patch", disable=None) as bar,
     ):
         for chunk, (pixels, valid) in zip(chunks, in_order(reader, read, chunks), strict=True):
             grid.valid[chunk.window.slices] |= valid
             wanted = valid_share(valid, chunk.origins, patches.patch_size) >= min_valid
             with clocks.stage("infer"):
                 answers = backend.classify(pixels, valid, chunk.origins[wanted])
-            at = np.ix_(np.arange(chunk.rows.start, chunk.rows.stop), np.arange(chunk.cols.start, chunk.cols.stop))
             here = np.zeros((len(wanted), answers.shape[1]), np.float32)
             here[wanted] = answers
-            grid.probabilities[at] = here.reshape(*chunk.shape, -1)
-            grid.classified[at] = wanted.reshape(chunk.shape)
+            grid.probabilities[chunk.rows, chunk.cols] = here.reshape(*chunk.shape, -1)
+            grid.classified[chunk.rows, chunk.cols] = wanted.reshape(chunk.shape)
+            if unfinished:
+                with clocks.stage("write"):
+                    unfinished.keep(grid, chunk)
             bar.update(len(wanted))
     return grid
 

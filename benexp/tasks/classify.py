@@ -30,6 +30,7 @@ from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
 from benexp.tasks.prepare import LazyBackend, backend_class
+from benexp.unfinished import UnfinishedGrid
 from benexp.version import __version__
 from exporters.calibration import Calibration
 
@@ -158,7 +159,10 @@ class Job:
         if self.config.resume and (saved := ProbabilityGrid.load(path, key, patches)):
             grid, about = saved
             sound.result()
-            return grid, {**about, "reused": True}
+            return grid, {**about, "reused": True, "resumed_chunks": 0}
+        unfinished = UnfinishedGrid(folder, key)
+        if not self.config.resume:
+            unfinished.remove()
         with clocks.stage("load"):
             backend = self.backend()
         grid = pipeline.classify(
@@ -168,10 +172,15 @@ class Job:
             chunk_size=chunking.chunk_size,
             min_valid=chunking.min_valid,
             clocks=clocks,
+            unfinished=unfinished,
         )
         clocks.add("decode", tile.decode_seconds)
         clocks.add("assemble", tile.assemble_seconds)
-        sound.result()
+        try:
+            sound.result()
+        except BaseException:
+            unfinished.remove()
+            raise
         about = {
             "grid_key": key,
             "backend": backend.describe(),
@@ -180,7 +189,8 @@ class Job:
         }
         with clocks.stage("write"):
             grid.save(path, about)
-        return grid, about
+            unfinished.remove()
+        return grid, {**about, "resumed_chunks": unfinished.restored}
 
     def _render(
         self, tile: Tile, grid: ProbabilityGrid, folder: Path, about: dict[str, Any], clocks: StageClocks

@@ -46,7 +46,8 @@ def measure(request: Request, tell: Tell) -> None:
     """Tell `ready` when the model is, and of each product that it `begins` and `ends`; or why nothing `failed`."""
     set_up_logging()
     try:
-        config = request.config
+        # What an earlier run had done already would be missing from the time.
+        config = dataclasses.replace(request.config, resume=False)
         spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
         calibration = calibration_for_backend(request.found, config, spec)
         backend = make_backend(config.backend, spec, tolerances=config.export.tolerance, calibration=calibration)

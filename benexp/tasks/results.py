@@ -74,6 +74,7 @@ def describe_run(
         **describe_work(config, overrides, spec, tile, grid),
         "grid_key": about["grid_key"],
         "grid_reused": about["reused"],
+        "resumed_chunks": about["resumed_chunks"],
         "map_hash": rendered.map_hash,
         "backend": about["backend"],
     }
@@ -126,6 +127,8 @@ def summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object]
     """Say in a few lines what was written and how long each stage took."""
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
     patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
+    if resumed := record["resumed_chunks"]:
+        patches += f" ({resumed} chunks of them by a run that was interrupted)"
     say(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
     say(f"written to {folder}:")
     for name, about in record["files"].items():

@@ -1,0 +1,71 @@
+"""A grid that is not whole yet: its chunks on disk, from which a run that was killed goes on."""
+
+import logging
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benexp.files import replacing
+from benexp.grid import Chunk, ProbabilityGrid
+
+log = logging.getLogger("benexp")
+
+PREFIX = ".chunks-"
+
+
+class UnfinishedGrid:
+    """The classified chunks of a grid, in a hidden folder inside `folder` until the grid is whole.
+
+    `key` stands for all that their answers depend on. What was kept for another key is removed, and said to be.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder = folder / f"{PREFIX}{key[:16]}"
+        self.restored = 0
+        """Chunks that were taken over."""
+        for other in sorted(set(folder.glob(f"{PREFIX}*")) - {self._folder}):
+            log.warning("%s: configuration, input or benexp changed since the run that was interrupted: anew", folder)
+            shutil.rmtree(other)
+
+    def restore(self, grid: ProbabilityGrid) -> npt.NDArray[np.bool_]:
+        """Put the chunks that are kept into `grid`; which patches [rows, cols] they cover."""
+        done = np.zeros(grid.patches.shape, bool)
+        for path in sorted(self._folder.glob("*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as saved:
+                    (top, bottom, left, right), window = saved["at"], saved["window"]
+                    probabilities, classified, valid = saved["probabilities"], saved["classified"], saved["valid"]
+            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+                log.warning("%s: %s: its patches are classified again", path, error)
+                path.unlink()
+                continue
+            grid.probabilities[top:bottom, left:right] = probabilities
+            grid.classified[top:bottom, left:right] = classified
+            row, col, height, width = window
+            pixels = np.unpackbits(valid, axis=1, count=width).astype(bool)
+            grid.valid[row : row + height, col : col + width] |= pixels
+            done[top:bottom, left:right] = True
+            self.restored += 1
+        return done
+
+    def keep(self, grid: ProbabilityGrid, chunk: Chunk) -> None:
+        """Save what `grid` holds of `chunk`, whole or not at all."""
+        self._folder.mkdir(exist_ok=True)
+        rows, cols, window = chunk.rows, chunk.cols, chunk.window
+        with replacing(self._folder / f"{rows.start}-{cols.start}.npz") as temporary:
+            np.savez_compressed(
+                temporary,
+                at=np.array([rows.start, rows.stop, cols.start, cols.stop]),
+                window=np.array([window.row, window.col, window.height, window.width]),
+                probabilities=grid.probabilities[rows, cols],
+                classified=grid.classified[rows, cols],
+                valid=np.packbits(grid.valid[window.slices], axis=1),
+            )
+
+    def remove(self) -> None:
+        """The grid is whole, or not wanted."""
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,133 @@
+"""A run that was killed, whenever that was, and the same command again: the same files as without the accident."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benexp import BenexpError, classify
+from benexp.backends.base import Backend
+from tests.products.builders import random_arrays, write_safe
+
+TARGET = "tests.tasks.test_resume.Mortal"
+ASKED = (
+    *(f"backend._target_={TARGET}", "backend.batch_size=4", "model=demo", "model.weights=random"),
+    *("chunking.chunk_size=120", "chunking.stride=40"),
+)
+
+
+class Mortal(Backend):
+    """Answers by brightness, and dies of the signal in DIE_OF before its batch number DIE_AT."""
+
+    def _open(self) -> None:
+        self._count = 0
+
+    def _infer(self, patches: np.ndarray) -> np.ndarray:
+        if self._count == int(os.environ.get("DIE_AT", -1)):
+            os.kill(os.getpid(), int(os.environ["DIE_OF"]))
+        self._count += 1
+        means = patches.mean((1, 2, 3))[:, None] / 5000 * np.linspace(0.2, 1, 19)
+        return (means % 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("product"))
+
+
+def made(folder: Path, seed: int = 0) -> Path:
+    size = (360, 400)
+    return write_safe(folder, arrays=random_arrays(size, seed=seed), size=size, manifest="MD5")
+
+
+def die(safe: Path, out: Path, number: int, at: int) -> None:
+    """Run until batch number `at`, and no further."""
+    command = [sys.executable, "-m", "benexp", f"tile_folder={safe}", f"output_folder={out}", *ASKED]
+    root = Path(__file__).parents[2]
+    died = subprocess.run(
+        command,
+        env={**os.environ, "DIE_AT": str(at), "DIE_OF": str(int(number)), "PYTHONPATH": str(root)},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        # Else ignored where the tests' own caller ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+    assert died.returncode == (130 if number == signal.SIGINT else -number), died.stderr
+    assert not list(out.glob("*/run.json")) and not list(out.glob("*/*.tif"))
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """What must not depend on the accident."""
+    times = ("run.json", "viewer.html", "_grid.npz")
+    (folder,) = out.iterdir()
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(times)}
+
+
+@pytest.fixture(scope="module")
+def whole(safe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("whole")
+    assert classify(safe, out, *ASKED)["resumed_chunks"] == 0
+    return files(out)
+
+
+@pytest.fixture(scope="module")
+def died(safe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a killed run has left."""
+    out = tmp_path_factory.mktemp("died")
+    die(safe, out, signal.SIGKILL, at=9)
+    return out
+
+
+@pytest.fixture
+def left(died: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(died, tmp_path / "left"))
+
+
+def test_the_same_command_again(safe: Path, whole: dict[str, bytes], left: Path) -> None:
+    assert classify(safe, left, *ASKED)["resumed_chunks"] > 0
+    assert files(left) == whole
+    assert not list(left.glob("*/.*")), "leftovers"
+
+
+def test_after_an_interrupt(safe: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    die(safe, tmp_path, signal.SIGINT, at=5)
+    assert classify(safe, tmp_path, *ASKED)["resumed_chunks"] > 0
+    assert files(tmp_path) == whole
+
+
+def test_killed_while_it_renders(safe: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    # The grid is whole and saved, the rasters are not.
+    classify(safe, tmp_path, *ASKED)
+    (path,) = tmp_path.glob("*/run.json")
+    path.unlink()
+    (path.parent / "preview.png").unlink()
+    (path.parent / ".unfinished-left").mkdir()
+    assert classify(safe, tmp_path, *ASKED)["grid_reused"]
+    assert files(tmp_path) == whole
+    assert not list(tmp_path.glob("*/.*")), "leftovers"
+
+
+@pytest.mark.parametrize("change", ["chunking.min_valid=0.6", "resume=false", "the input"])
+def test_another_question_starts_anew(safe: Path, left: Path, change: str, caplog: pytest.LogCaptureFixture) -> None:
+    more = (change,) if "=" in change else ()
+    product = safe if more else made(left.parent / "other", seed=1)
+    record = classify(product, left, *ASKED, *more)
+    assert record["resumed_chunks"] == 0
+    assert ("changed since the run that was interrupted" in caplog.text) == (change != "resume=false")
+
+
+def test_a_file_that_is_found_damaged_leaves_nothing(safe: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(safe, tmp_path / safe.name))
+    manifest = broken / "manifest.safe"
+    manifest.write_text(manifest.read_text().replace("</checksum>", "0</checksum>"))
+    with pytest.raises(BenexpError, match="checksum"):
+        classify(broken, tmp_path / "out", *ASKED)
+    assert not list(tmp_path.glob("out/**/*.npz"))

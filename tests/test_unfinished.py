@@ -1,0 +1,120 @@
+"""A run that was interrupted goes on from the chunks that it kept, and ends as one that never was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benexp import pipeline
+from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.measure.clocks import StageClocks
+from benexp.unfinished import UnfinishedGrid
+from tests.test_pipeline import SPEC, Arithmetic, ArrayTile
+
+SHAPE = (100, 130)
+STRIDE = 6
+HOLE = np.ones(SHAPE, bool)
+HOLE[30:60, 20:70] = False
+
+
+class Quarter(Arithmetic):
+    """Stays under 1 where invalid pixels, which enter as the band's mean, are in a corner, too."""
+
+    def _infer(self, patches: np.ndarray) -> np.ndarray:
+        return super()._infer(patches) / 4
+
+
+class PowerError(RuntimeError):
+    """It went out."""
+
+
+class Tile(ArrayTile):
+    """Can be read so many times."""
+
+    def __init__(self, reads: int = 10_000) -> None:
+        super().__init__(SHAPE, HOLE)
+        self.left = reads
+
+    def read(self, window):  # type: ignore[no-untyped-def]
+        self.left -= 1
+        if self.left < 0:
+            raise PowerError
+        return super().read(window)
+
+
+def classify(tile: Tile, folder: Path, key: str = "k" * 64, chunk_size: int = 30) -> tuple[ProbabilityGrid, int]:
+    kept = UnfinishedGrid(folder, key)
+    patches = PatchGrid(SHAPE, SPEC.patch_size, STRIDE)
+    with Quarter(SPEC, batch_size=7) as backend:
+        grid = pipeline.classify(
+            tile, backend, patches, chunk_size=chunk_size, min_valid=0.5, clocks=StageClocks(), unfinished=kept
+        )
+    return grid, kept.restored
+
+
+def same(one: ProbabilityGrid, other: ProbabilityGrid) -> bool:
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("probabilities", "classified", "valid")
+    )
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> ProbabilityGrid:
+    (tmp_path / "whole").mkdir()
+    return classify(Tile(), tmp_path / "whole")[0]
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path) -> Path:
+    """A folder with what a run left that read 7 of 12 chunks."""
+    folder = tmp_path / "cut off"
+    folder.mkdir()
+    with pytest.raises(PowerError):
+        classify(Tile(reads=7), folder)
+    return folder
+
+
+def test_it_goes_on_where_it_stopped(whole: ProbabilityGrid, cut_off: Path) -> None:
+    tile = Tile()
+    grid, restored = classify(tile, cut_off)
+    # The last chunk that was read may not have been classified any more.
+    assert 6 <= restored <= 7
+    assert 10_000 - tile.left == 12 - restored
+    assert same(grid, whole)
+
+
+def test_with_other_chunks_it_goes_on_all_the_same(whole: ProbabilityGrid, cut_off: Path) -> None:
+    tile = Tile()
+    grid, restored = classify(tile, cut_off, chunk_size=15)
+    assert restored
+    assert 10_000 - tile.left < len(PatchGrid(SHAPE, SPEC.patch_size, STRIDE).chunks(15))
+    assert same(grid, whole)
+
+
+def test_another_question_starts_anew_and_says_so(
+    whole: ProbabilityGrid, cut_off: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid, restored = classify(Tile(), cut_off, key="l" * 64)
+    assert restored == 0
+    assert "changed since the run that was interrupted" in caplog.text
+    assert same(grid, whole)
+    assert [path.name for path in cut_off.iterdir()] == [".chunks-" + "l" * 16]
+
+
+def test_a_damaged_chunk_is_classified_again(
+    whole: ProbabilityGrid, cut_off: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = sorted(cut_off.glob(".chunks-*/*.npz"))
+    files[0].write_bytes(b"")
+    content = bytearray(files[1].read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    files[1].write_bytes(content)
+    grid, restored = classify(Tile(), cut_off)
+    assert restored == len(files) - 2
+    assert caplog.text.count("classified again") == 2
+    assert same(grid, whole)
+
+
+def test_nothing_is_left_when_it_is_removed(cut_off: Path) -> None:
+    UnfinishedGrid(cut_off, "k" * 64).remove()
+    assert not list(cut_off.iterdir())
