@@ -57,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from benexp.tracking.live import close_sweeps
+
     failed: list[str] = []
     started = time.time()
     swept: set[Path] = set()
@@ -88,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         log.error("interrupted")
         _join(swept, started)
+        close_sweeps("interrupted")
         return 130
     except Exception as error:
         if debug:
@@ -95,7 +98,9 @@ def main(arguments: Sequence[str]) -> int:
         log.error("%s", explain(error))
         return 1
     agree = _join(swept, started)
-    return 1 if failed or not agree else 0
+    code = 1 if failed or not agree else 0
+    close_sweeps("failed" if code else "done")
+    return code
 
 
 def _join(folders: Collection[Path], since: float) -> bool:
@@ -169,6 +174,7 @@ def run(
     `overrides` are what the user asked for, in Hydra's grammar: records show them. `say` is told what was done.
     """
     from benexp.config import check, config_hash
+    from benexp.tracking.live import tracked
 
     config = check(composed)
     config.output_folder = str(Path(config.output_folder).expanduser())
@@ -179,9 +185,10 @@ def run(
             config.output_folder = str(Path(config.output_folder) / str(config.benchmark.repeat))
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
-    records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(
-        config, overrides, say
-    )
+    with tracked(config, overrides, Path(composed.output_folder) if in_sweep else None):
+        records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(
+            config, overrides, say
+        )
     return records
 
 

@@ -108,6 +108,11 @@ class Benchmark:
 @dataclass
 class Tracking:
     name: str
+    uri: str | None = None
+    experiment: str = "benexp"
+    max_file_mb: float = 20
+    max_run_mb: float = 200
+    patience: float = 60
 
 
 @dataclass
@@ -227,6 +232,15 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     limits.append(("benchmark.repeat", b.repeat, b.repeat >= 1, "a whole number from 1"))
     limits.append(("benchmark.warmup", b.warmup, b.warmup >= 0, "a whole number from 0"))
     limits.append(("benchmark.unstable", b.unstable, 0 < b.unstable < 1, "a share over 0 and under 1"))
+    t = c.tracking
+    limits.append(("tracking.uri", t.uri, t.name == "none" or bool(t.uri), "a database file or a server"))
+    # Records hold the configuration, and people share records.
+    secret = "one without a password, which every record would show: set MLFLOW_TRACKING_USERNAME and _PASSWORD"
+    limits.append(("tracking.uri", "(hidden)", not re.search(r"//[^/@]*:[^/@]*@", t.uri or ""), secret))
+    limits.append(("tracking.experiment", t.experiment, bool(t.experiment.strip()), "a name"))
+    limits.append(("tracking.max_file_mb", t.max_file_mb, t.max_file_mb >= 0, "a number from 0"))
+    limits.append(("tracking.max_run_mb", t.max_run_mb, t.max_run_mb >= 0, "a number from 0"))
+    limits.append(("tracking.patience", t.patience, t.patience > 0, "seconds, more than 0"))
     return limits
 
 

@@ -8,6 +8,8 @@ import pytest
 
 # Before anything imports torch: the suite must be quick on two cores and leave room on more.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# MLflow takes seconds to import, and its database would lie in the current folder; tests of tracking name theirs.
+os.environ["BENEXP_TRACKING"] = "none"
 
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec

@@ -168,6 +168,7 @@ class OnnxRuntimeBackend(Backend):
             "engine": f"onnxruntime {onnxruntime.__version__}",
             "provider": self._provider or self._PROVIDERS[0],
             "threads": self.threads or cores.available(),
+            "artefact": str(self.artefact) if self.artefact else None,
         }
 
 

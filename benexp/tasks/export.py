@@ -184,6 +184,8 @@ def _make(
     parity = path.with_suffix(".parity.json")
     made_by = {
         "overrides": list(overrides),
+        "command": shlex.join(["benexp", *overrides]),
+        "config": dataclasses.asdict(config),
         "model": {key: getattr(spec, key) for key in ("name", "source", "revision", "weights_hash", "trained")},
         "real_patches": calibration.source if calibration else None,
         **environment(),

@@ -1,0 +1,126 @@
+"""The process beside the one that works: it imports MLflow, watches the system, and tells of runs when they are done.
+
+It is asked in lines of JSON on stdin and answers each with one on stdout. When stdin ends, so does it.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benexp.errors import BenexpError
+from benexp.tracking.records import SWEEP, find, mark, mark_parent, parent, read, sent
+from benexp.tracking.sending import Destination, SystemSampler, UnreachableError, import_mlflow
+from benexp.tracking.telling import tell_failure
+
+WAIT_FOR_PARENT = 10
+"""Seconds that a job's failure, which leaves no record to find it by, waits for the run of its sweep."""
+
+
+class Recorder:
+    """Answers requests: `open` and `close` are of a sweep, `send` of what a task did."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._destination: Destination | None = None
+        self._refused: str | None = None
+        self._opened: dict[str, str] = {}
+        import_mlflow()
+        self._sampler = SystemSampler()
+        threading.Thread(target=self._watch, name="system-metrics", daemon=True).start()
+        # At work's beginning, since a new database takes some seconds; whether it worked is told at its end.
+        with contextlib.suppress(UnreachableError):
+            self._connect()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(self._sampler.interval)
+            self._sampler.sample()
+
+    def _connect(self) -> Destination:
+        if self._refused:
+            raise UnreachableError(self._refused)
+        if self._destination is None:
+            self._destination = Destination(**self._settings)
+        return self._destination
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        what = getattr(self, f"_{request['do']}")
+        try:
+            return dict(what(request))
+        except UnreachableError as error:
+            # Once: the jobs that follow do not wait for it again.
+            self._refused = str(error)
+            return {"failed": str(error)}
+
+    def _open(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        folder = Path(request["folder"])
+        destination = self._connect()
+        run_id = destination.open(request["name"], request["command"], request["began"])
+        mark_parent(folder, destination.uri, run_id)
+        self._opened[request["folder"]] = run_id
+        return {"page": destination.page(run_id)}
+
+    def _send(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        folder, began = Path(request["folder"]), request["began"]
+        own = [record for record in find(folder, began) if record.command == request["command"]]
+        self._sampler.sample()
+        for record in own:
+            mark(record, samples=self._sampler.between(began, record.ended))
+        destination = self._connect()
+        sweep = Path(request["sweep"]) if request["sweep"] else None
+        above = parent(sweep, destination.uri) if sweep else None
+        runs = [destination.send(record, above) for record in own]
+        if sweep and request["failure"] and not any(record.content.get("status") == "failed" for record in own):
+            runs.append(destination.send_failure(tell_failure(request["failure"]), self._wait_for(sweep), time.time()))
+        return {"page": destination.page(runs[-1]) if runs else None}
+
+    def _wait_for(self, sweep: Path) -> str | None:
+        end = time.monotonic() + WAIT_FOR_PARENT
+        while not (found := parent(sweep, self._connect().uri)) and time.monotonic() < end:
+            time.sleep(0.2)
+        return found
+
+    def _close(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        folder, began = Path(request["folder"]), request["began"]
+        destination = self._connect()
+        run_id = self._opened.pop(request["folder"], None)
+        if run_id is None:
+            raise UnreachableError("the run of the sweep could not be opened")
+        report = folder / "report.json"
+        if report.is_file() and report.stat().st_mtime >= began and (record := read(report)) and record.kind == SWEEP:
+            destination.send(record, None, run_id)
+        for job in find(folder / "jobs", began):
+            if found := sent(job, destination.uri):
+                destination.adopt(found.run_id, run_id)
+        destination.close(run_id, request["status"], time.time())
+        return {"page": destination.page(run_id)}
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no answer
+    # The work goes first.
+    os.nice(10)
+
+    def tell(answer: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        recorder = Recorder(json.loads(sys.stdin.readline()))
+    except BenexpError as error:
+        tell({"failed": str(error)})
+        return
+    tell({"ready": True})
+    for line in sys.stdin:
+        tell(recorder.answer(json.loads(line)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Where Hydra tells that a sweep begins, before its jobs do, wherever those run."""
+
+import logging
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+log = logging.getLogger("benexp")
+
+
+class OpenSweep(Callback):
+    """Opens the run in MLflow that the jobs' runs lie beneath; benexp.app closes it."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Hydra instantiates callbacks for every command, which must be quick.
+        from benexp.config import check
+        from benexp.errors import BenexpError
+        from benexp.tracking.live import is_wanted, open_sweep
+
+        overrides = list(config.hydra.overrides.task)
+        try:
+            checked = check(DictConfig({key: value for key, value in config.items() if key != "hydra"}))
+            if is_wanted(checked, overrides):
+                open_sweep(checked, overrides)
+        except BenexpError:
+            return  # the jobs say what is wrong
