@@ -106,6 +106,12 @@ class Benchmark:
 
 
 @dataclass
+class Serve:
+    host: str
+    port: int
+
+
+@dataclass
 class Tracking:
     name: str
     uri: str | None = None
@@ -127,6 +133,7 @@ class Config:
     calibration: Calibration
     evaluate: Evaluate
     benchmark: Benchmark
+    serve: Serve
     tracking: Tracking
     tile_folder: str | None = None
     input_dir: str | None = None
@@ -241,6 +248,8 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     limits.append(("tracking.max_file_mb", t.max_file_mb, t.max_file_mb >= 0, "a number from 0"))
     limits.append(("tracking.max_run_mb", t.max_run_mb, t.max_run_mb >= 0, "a number from 0"))
     limits.append(("tracking.patience", t.patience, t.patience > 0, "seconds, more than 0"))
+    limits.append(("serve.host", c.serve.host, bool(c.serve.host), "a name or address of this machine"))
+    limits.append(("serve.port", c.serve.port, 0 <= c.serve.port <= 65535, "0 (any that is free) to 65535"))
     return limits
 
 
@@ -258,7 +267,7 @@ def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     return f"{key}={got}: {what}"
 
 
-NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark")
+NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "serve")
 
 
 def config_hash(config: Config) -> str:

@@ -1,0 +1,33 @@
+"""Show results in a browser, GeoTIFFs at full resolution: `benexp task=serve output_folder=...`."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benexp.config import Config
+from benexp.errors import BenexpError
+from benexp.report.start_page import start_page
+from benexp.server import FolderServer
+
+log = logging.getLogger("benexp")
+
+
+def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """Serve the output folder until Ctrl-C; no records. Raises BenexpError where there is none, or no port for it."""
+    folder = Path(config.output_folder)
+    if not folder.is_dir():
+        raise BenexpError(f"output_folder={folder}: is no folder: name one with results")
+    with FolderServer(folder, config.serve.host, config.serve.port, lambda: start_page(folder)) as server:
+        if not server.is_local:
+            log.warning(
+                "serve.host=%s: whoever reaches this machine can read %s; the usual 127.0.0.1 keeps it to yourself",
+                config.serve.host,
+                folder,
+            )
+        say(f"{folder} is at {server.url} until Ctrl-C")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("stopped")
+    return []
