@@ -5,8 +5,7 @@ import logging
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,13 @@ PATH_KEYS = (
 )
 
 SWEEP = ("-m", "--multirun")
+OPTUNA = "hydra/sweeper=optuna"
+FOR_OPTUNA = ("hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1", "hydra.sweeper.max_failure_rate=1")
+"""What Optuna must know of benchmarks, which return patches per second, one at a time, and may fail one by one."""
+PLUGINS = (
+    "not found; beside Hydra's own there are hydra/launcher=joblib, submitit_local, submitit_slurm and "
+    "hydra/sweeper=optuna with pip install 'benexp[sweeps]'"
+)
 OPEN_KEYS = ("backend.", "layers.extra")
 """Below these, users' own classes and functions have keys of their own, which Hydra takes only with a ++."""
 
@@ -44,6 +50,8 @@ def quote(argument: str) -> str:
         return argument
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and not Path(value).exists():
         return argument  # quoted for Hydra already
+    if key == "output_folder":
+        value = os.path.expanduser(value)  # Hydra makes folders in it by its name
     # Hydra unescapes a backslash only before a quote, at the end of the text, and before an interpolation.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
     return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
@@ -54,63 +62,33 @@ def main(arguments: Sequence[str]) -> int:
     set_up_logging()
 
     import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
+    from benexp.sweep import FULL_ERROR, Job, begun
     from benexp.tracking.live import close_sweeps
 
-    failed: list[str] = []
-    started = time.time()
-    swept: set[Path] = set()
-    """Where sweeps of benchmarks go to."""
-    debug = "HYDRA_FULL_ERROR" in os.environ
-
-    def job(composed: "DictConfig") -> None:
-        try:
-            hydra_config = HydraConfig.get()
-            in_sweep = hydra_config.mode == RunMode.MULTIRUN
-            if in_sweep and composed.task.name == "benchmark":
-                swept.add(Path(composed.output_folder).expanduser())
-            run(composed, list(hydra_config.overrides.task), _say, in_sweep=in_sweep)
-        except BenexpError as error:
-            # Returned, not raised: Hydra would leave the other jobs of a sweep undone.
-            failed.append(str(error))
-            log.error("%s", error)
-        except Exception as error:
-            if debug:
-                raise
-            failed.append(str(error))
-            log.error("%s", explain(error))
-
+    debug = FULL_ERROR in os.environ
+    job = Job(debug)
+    begun.clear()
+    code = 0
+    given = [*(FOR_OPTUNA if OPTUNA in arguments else ()), *map(quote, arguments)]
     # Flags first: argparse takes no `key=value -m key=value`.
-    sys.argv[1:] = sorted((quote(argument) for argument in arguments), key=lambda argument: argument not in SWEEP)
+    sys.argv[1:] = sorted(given, key=lambda argument: argument not in SWEEP)
     try:
         with _exceptions_from_hydra():
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
     except KeyboardInterrupt:
         log.error("interrupted")
-        _join(swept, started)
-        close_sweeps("interrupted")
-        return 130
+        job.interrupt()
+        code = 130
     except Exception as error:
         if debug:
             raise
         log.error("%s", explain(error))
-        return 1
-    agree = _join(swept, started)
-    code = 1 if failed or not agree else 0
-    close_sweeps("failed" if code else "done")
+        code = 1
+    well = job.end(interrupted=code == 130)
+    code = code or (0 if well else 1)
+    close_sweeps("interrupted" if code == 130 else "failed" if code else "done")
     return code
-
-
-def _join(folders: Collection[Path], since: float) -> bool:
-    """Make the joint reports of benchmarks that were swept since then; whether all maps agree that must."""
-    if not folders:
-        return True
-    from benexp.tasks.joint import join
-
-    agree = [join(folder, since, _say) for folder in folders]
-    return all(agree)
 
 
 def set_up_logging() -> None:
@@ -121,7 +99,7 @@ def set_up_logging() -> None:
         logging.addLevelName(level, words)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Print for the user, and go on where nobody listens any more (`benexp ... | head -1`)."""
     try:
         print(text, flush=True)
@@ -205,10 +183,16 @@ def explain(error: BaseException) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(unknown[1])
     if choice := re.search(r"Could not find '([^']+)/([^']*)'", text):
+        if choice[1].startswith("hydra/"):
+            return f"{choice[1]}={choice[2]}: {PLUGINS}"
         taken = ", ".join(groups().get(choice[1], [])) or "no such group"
         return f"{choice[1]}={choice[2]}: takes {taken}"
     if "Config group override must be a string" in text:
         return "a group is null: name one of its choices (see benexp --help)"
+    if "No trials are completed" in text:
+        return f"{OPTUNA}: no trial came to its objective, the patches per second of task=benchmark"
+    if "`Study.stop` is supposed" in text:
+        return f"{OPTUNA}: the last trial of the grid failed, on which its plugin stumbles: no best one is named"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return f"{text}: {' '.join(str(error.__cause__).split())}" if error.__cause__ else text
     if isinstance(error, OSError):

@@ -47,6 +47,7 @@ def test_only_paths_are_quoted() -> None:
     assert quote("tile_folder=null") == "tile_folder=null"
     assert quote("tile_folder='/a, b'") == "tile_folder='/a, b'"
     assert quote("backend.gain=2") == "++backend.gain=2"
+    assert quote("output_folder=~/maps") == f"output_folder='{Path.home()}/maps'"
     assert quote("+model.path=/a, b") == "+model.path='/a, b'"
 
 
