@@ -9,8 +9,8 @@ import numpy as np
 from benexp.classes import named
 from benexp.layers import Format
 
-# Viridis; bright is sure.
-_RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+"""Viridis; bright is sure."""
 _NOTHING = "#d0d0d0"
 
 _DOCTYPE = b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
@@ -25,12 +25,12 @@ def sidecars(path: Path, layer: Format, class_names: Sequence[str]) -> dict[Path
         return {path.with_name(path.name + ".aux.xml"): _category_names(categories), style: _palette(categories)}
     match layer.name:
         case "maxprob" | "gap":
-            return {style: _ramp(1, _RAMP)}
+            return {style: _ramp(1, RAMP)}
         case "entropy":
-            return {style: _ramp(float(np.log2(len(class_names))), _RAMP[::-1])}
+            return {style: _ramp(float(np.log2(len(class_names))), RAMP[::-1])}
         case "probs":
             # QGIS applies the band's scale before it colours.
-            return {style: _ramp(1, _RAMP)}
+            return {style: _ramp(1, RAMP)}
         case "multilabel":
             return {style: _highest_bit([(c.name, c.colour) for c in named(class_names)])}
         case _:

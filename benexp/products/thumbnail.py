@@ -1,4 +1,4 @@
-"""Small true-colour pictures of tiles."""
+"""Small pictures of tiles."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from benexp.products.placement import Placed
 
 CUT = (2, 98)
 """Percentiles of the valid pixels that become black and white."""
+SAMPLE = 1024
+"""Pixels along a side that percentiles are taken of."""
 
 
 def read_decimated(raster: Raster, placed: Placed, shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
@@ -34,14 +36,21 @@ def read_decimated(raster: Raster, placed: Placed, shape: tuple[int, int]) -> np
     return values
 
 
-def stretch(picture: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+def stretch(
+    picture: npt.NDArray[np.uint16], *, apart: bool = False
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Bytes [3, h, w] from the bands' numbers [3, h, w], and the pixels [h, w] that are valid (not 0 in any band).
 
-    The bands are stretched together, which keeps colours natural; invalid pixels are black.
+    The bands are stretched together, which keeps colours natural, or `apart`; invalid pixels are black.
     """
     valid = np.all(picture != 0, axis=0)
     bright = np.zeros(picture.shape, np.uint8)
     if valid.any():
-        low, high = np.percentile(picture[:, valid], CUT)
-        bright[:, valid] = np.clip((picture[:, valid] - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
+        every = max(1, max(valid.shape) // SAMPLE)
+        sample = picture[:, ::every, ::every][:, valid[::every, ::every]]
+        low, high = np.percentile(sample if sample.size else picture[:, valid], CUT, axis=1 if apart else None)
+        numbers = np.arange(2**16)
+        for band, (black, white) in enumerate(np.broadcast_to(np.transpose([low, high]), (len(picture), 2))):
+            table = np.clip((numbers - black) / max(white - black, 1) * 255, 0, 255).astype(np.uint8)
+            np.multiply(table[picture[band]], valid, out=bright[band])
     return bright, valid

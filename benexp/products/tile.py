@@ -20,14 +20,13 @@ from benexp.products.placement import RESOLUTION, Placed, check_raster, check_to
 from benexp.products.product import BandFile, Product
 from benexp.products.radiometry import dn_table, keep_table, resolve_offsets
 from benexp.products.region import resolve_region
-from benexp.products.thumbnail import read_decimated, stretch
+from benexp.products.thumbnail import read_decimated
 from benexp.window import Window
 
 CHUNK_ROWS = 2048
 """Rows of the chunks that the default cache is made for."""
 CACHE_LIMIT = 400_000_000
 """Bytes of the default cache at most."""
-TRUE_COLOUR = ("B04", "B03", "B02")
 
 
 def open_tile(
@@ -139,22 +138,22 @@ class Tile:
                 chunk *= valid
         return chunk, valid
 
-    def thumbnail(self, max_size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """A true-colour picture [3, h, w] of at most `max_size` pixels a side, and its valid pixels [h, w].
+    def reduced(self, bands: Sequence[str], max_size: int) -> npt.NDArray[np.uint16]:
+        """The numbers [bands, h, w] of any bands of the product, at most `max_size` pixels a side; 0 is nodata.
 
-        It has the size of every n-th row and column of the tile, for the smallest n that will do.
+        They have the size of every n-th row and column of the tile, for the smallest n that will do.
 
-        Raises BenexpError if the product lacks B02, B03 or B04, or one is damaged.
+        Raises BenexpError if the product lacks a band, or one is damaged.
         """
         step = -(-max(self.shape) // max_size)
         shape = (-(-self.shape[0] // step), -(-self.shape[1] // step))
-        rasters = [inspect(file) for file in self.product.band_files(TRUE_COLOUR)]
+        rasters = [inspect(file) for file in self.product.band_files(bands)]
 
         def band(raster: Raster) -> npt.NDArray[np.uint16]:
             return read_decimated(raster, place(self.region, raster, self._grid), shape)
 
         with ThreadPoolExecutor(len(rasters)) as pool:
-            return stretch(np.stack(list(pool.map(band, rasters))))
+            return np.stack(list(pool.map(band, rasters)))
 
     @property
     def decode_seconds(self) -> float:

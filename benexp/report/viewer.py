@@ -1,48 +1,119 @@
 """viewer.html: one self-contained page about a tile."""
 
 import base64
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files as resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
+from rasterio.crs import CRS
+from rasterio.transform import Affine
 
-from benexp.classes import CLASSES
+from benexp.blending import window_weights
+from benexp.classes import LandCover
 from benexp.files import replacing
+from benexp.grid import ProbabilityGrid
+from benexp.report import embedding, lonlat
 from benexp.report.tables import areas
+from benexp.sidecars import RAMP
+
+STYLES = ("vendor/openlayers/ol.css", "templates/base.css", "templates/viewer.css")
+SCRIPTS = ("vendor/openlayers/ol.js", "templates/grid.js", "templates/layers.js", "templates/viewer.js")
+LICENCE = "vendor/openlayers/LICENSE.md"
+RESULTS = (
+    ("class", "3", "The most probable class"),
+    ("confidence", "4", "Its probability"),
+    ("entropy", "5", "Shannon entropy of the probabilities: how undecided the model is"),
+    ("gap", "6", "How far the most probable class is above the next"),
+)
+"""Name, key and meaning of what the page draws from the grid."""
+
+
+class Picture(NamedTuple):
+    """The tile as it looks: colours [3, h, w] of these bands, where `valid` [h, w]."""
+
+    name: str
+    bands: str
+    colours: npt.NDArray[np.uint8]
+    valid: npt.NDArray[np.bool_]
 
 
 def write_viewer(
     path: Path,
     record: Mapping[str, Any],
-    preview: Path,
+    grid: ProbabilityGrid,
+    pictures: Sequence[Picture],
     counts: npt.NDArray[np.int64],
-    pixel_area: float,
+    classes: Sequence[LandCover],
     files: Sequence[Path],
 ) -> None:
-    """The page about the run that `record` describes, with `preview` (a PNG) inside it.
+    """The page about the run that `record` describes, with its grid and pictures inside.
 
-    `counts` [19] are pixels per class, of `pixel_area` m2 each; `files` exist, in the folder of `path`.
+    `counts` are pixels per class; `files` exist, in the folder of `path`.
     """
-    found = sorted((a for a in areas(counts, pixel_area, CLASSES) if a.share), key=lambda a: -a.share)
-    page = _environment().get_template("viewer.html.j2")
-    html = page.render(
-        title=record["tile"],
-        trained=record["model"]["trained"],
-        warnings=record["warnings"],
-        preview=base64.b64encode(preview.read_bytes()).decode(),
-        areas=found,
-        facts=_facts(record),
-        stages=record["stage_seconds"],
-        seconds=record["seconds"],
-        files=[(file.name, quote(file.name), file.stat().st_size / 1e6) for file in files],
-        command=record["command"],
+    transform = Affine(*record["transform"])
+    height, width = record["shape"]
+    pixel_area = abs(transform.a * transform.e)
+    found = areas(counts, pixel_area, classes)
+    grid_part = embedding.embed(grid, window_weights(grid.patches.patch_size, record["config"]["chunking"]["blend"]))
+    shown = {f"picture{i}": picture for i, picture in enumerate(pictures)}
+    bits = f"{np.log2(len(classes)):.2f} bits"
+    data = {
+        "crs": record["crs"],
+        "extent": [transform.c, transform.f + height * transform.e, transform.c + width * transform.a, transform.f],
+        "pixel": transform.a,
+        "lonlat": {
+            **lonlat.fit(CRS.from_user_input(record["crs"]), transform, (height, width))._asdict(),
+            "degree": lonlat.DEGREE,
+        },
+        "grid": grid_part.facts,
+        "classes": [
+            {
+                "id": i,
+                "name": area.land_cover.name,
+                "colour": area.land_cover.colour,
+                "pixels": int(count),
+                "km2_text": f"{area.hectares / 100:,.2f}" if count else "",
+                "share_text": _percent(area.share),
+            }
+            for i, (area, count) in enumerate(zip(found, counts, strict=True))
+        ],
+        "pictures": [{"id": key, "name": p.name, "bands": p.bands} for key, p in shown.items()],
+        "results": [list(result[:2]) for result in RESULTS],
+        "ramp": RAMP,
+        "ends": {"confidence": ["0", "1"], "entropy": [f"{bits}, undecided", "0, sure"], "gap": ["0", "1"]},
+    }
+    scripts = [_script(name) for name in SCRIPTS]
+    html = (
+        _environment()
+        .get_template("viewer.html.j2")
+        .render(
+            policy=_policy(scripts),
+            styles=_styles(),
+            scripts=scripts,
+            title=record["tile"],
+            record=record,
+            warnings=record["warnings"],
+            notices=grid_part.notices,
+            km2=f"{int(counts.sum()) * pixel_area / 1e6:,.1f}",
+            data=data,
+            blobs=grid_part.blobs | {key: embedding.picture(p.colours, p.valid) for key, p in shown.items()},
+            results=RESULTS,
+            facts=_facts(record),
+            slowest=max([*record["stage_seconds"].values(), 1e-9]),
+            files=[(file.name, quote(file.name), file.stat().st_size / 1e6) for file in files],
+        )
     )
     with replacing(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(html, encoding="utf-8", newline="\n")
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -62,6 +133,34 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Coordinates", record["crs"]),
         ("Map", f"sha256 {record['map_hash'][:16]}"),
     ]
+
+
+def _percent(share: float) -> str:
+    return "" if not share else "< 0.1 %" if share < 0.0005 else f"{100 * share:.1f} %"
+
+
+@cache
+def _text(name: str) -> str:
+    return resources("benexp.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _styles() -> Markup:
+    return Markup("\n".join(map(_text, STYLES)))
+
+
+@cache
+def _script(name: str) -> Markup:
+    """A script as it goes into a page: a library with its licence, without the address of its source map."""
+    text = _text(name)
+    if name.startswith("vendor/"):
+        text = f"/*\n{_text(LICENCE)}*/\n" + re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.MULTILINE)
+    return Markup(text)
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """What a page may do: run exactly these scripts, show what it holds, load nothing."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def _environment() -> jinja2.Environment:

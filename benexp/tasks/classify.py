@@ -121,7 +121,7 @@ class Job:
                 record["calibration"] = about["calibration"]
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
-                reports = results.write_reports(unfinished, tile, rendered, self.spec.classes, rasters, record)
+                reports = results.write_reports(unfinished, tile, grid, rendered, self.spec.classes, rasters, record)
                 saved = folder / f"{tile.name}_grid.npz"
                 made = [*rasters, *reports]
                 item = unfinished / item_name(tile.name)

@@ -15,14 +15,17 @@ from benexp.grid import ProbabilityGrid
 from benexp.measure.environment import environment, peak_memory
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
+from benexp.products.thumbnail import stretch
 from benexp.products.tile import Tile
 from benexp.report.preview import write_preview
 from benexp.report.tables import write_areas, write_classmap
-from benexp.report.viewer import write_viewer
+from benexp.report.viewer import Picture, write_viewer
 from benexp.version import __version__
 
 RECORD = "run.json"
 """Written last: where it is, the tile is complete."""
+PICTURE = 2800
+"""Pixels a side of pictures at most: a quarter of a full tile, which JPEG2000 decodes at a sixteenth of the cost."""
 
 
 def tags(config: Config, spec: ModelSpec) -> dict[str, str]:
@@ -83,6 +86,7 @@ def describe_run(
 def write_reports(
     folder: Path,
     tile: Tile,
+    grid: ProbabilityGrid,
     rendered: Rendered,
     class_names: tuple[str, ...],
     rasters: Sequence[Path],
@@ -95,11 +99,26 @@ def write_reports(
     pixel_area = abs(tile.transform.a * tile.transform.e)
     write_areas(areas, rendered.pixels, pixel_area, CLASSES)
     write_classmap(classmap, class_names)
-    picture = tile.thumbnail(max(rendered.thumbnail.shape))
-    write_preview(preview, *picture, rendered.thumbnail, CLASSES, tile.name, rendered.pixels)
+    pictures = tile_pictures(tile)
+    true_colour = pictures[0]
+    write_preview(
+        *(preview, true_colour.colours, true_colour.valid, rendered.thumbnail, CLASSES, tile.name, rendered.pixels)
+    )
     shown = [path for path in rasters if path.suffix == ".tif"]
-    write_viewer(viewer, record, preview, rendered.pixels, pixel_area, [*shown, areas, classmap])
+    write_viewer(viewer, record, grid, pictures, rendered.pixels, CLASSES, [*shown, areas, classmap])
     return [areas, classmap, preview, viewer]
+
+
+def tile_pictures(tile: Tile) -> list[Picture]:
+    """The tile in true colour, and in infrared colours where it has the band for it: read once, at low resolution."""
+    infrared = "B08" in tile.product.bands
+    bands = ("B04", "B03", "B02", *(["B08"] if infrared else []))
+    numbers = tile.reduced(bands, PICTURE)
+    found = [Picture("True colour", "B04, B03, B02", *stretch(numbers[:3]))]
+    if infrared:
+        # Apart: plants are so bright in the infrared that one stretch would leave nothing but red.
+        found.append(Picture("Infrared", "B08, B04, B03: plants are red", *stretch(numbers[[3, 0, 1]], apart=True)))
+    return found
 
 
 def publish(files: Sequence[Path], folder: Path, record: dict[str, Any], name: str = RECORD) -> None:

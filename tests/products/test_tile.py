@@ -133,7 +133,7 @@ def test_a_region_is_a_tile_of_its_own(tmp_path: Path) -> None:
         assert (part.transform.c, part.transform.f) == (ORIGIN[0] + 410, ORIGIN[1] - 330)
         assert np.array_equal(whole(part)[0], chunk[:, 33:133, 41:131])
         assert np.array_equal(part.read(Window(7, 5, 3, 2))[0], chunk[:, 40:43, 46:48])
-        assert part.thumbnail(50)[0].shape == (3, 50, 45)
+        assert part.reduced(("B04", "B11"), 50).shape == (2, 50, 45)
         with pytest.raises(ValueError, match="not inside"):
             part.read(Window(0, 0, 101, 90))
     west, north = ORIGIN[0] + 415, ORIGIN[1] - 333
@@ -195,13 +195,13 @@ def test_bands_of_20_m_alone_make_a_tile_at_10_m(tmp_path: Path) -> None:
         assert whole(tile)[1].all()
 
 
-def test_the_thumbnail_is_of_true_colour_whatever_the_bands(tmp_path: Path) -> None:
+def test_any_bands_are_had_at_low_resolution(tmp_path: Path) -> None:
     arrays = random_arrays()
-    for band, value in (("B04", 4000), ("B03", 2000), ("B02", 100)):
+    for band, value in (("B04", 4000), ("B8A", 100)):
         arrays[band][:] = value
         arrays[band][:30] = 0
     with open_tile(write_safe(tmp_path, arrays=arrays), ("B05",)) as tile:
-        picture, valid = tile.thumbnail(100)
-    assert picture.shape == (3, 80, 100) and picture.dtype == np.uint8
-    assert not valid[:10].any() and valid[10:].all()
-    assert picture[0, 40, 50] > picture[1, 40, 50] > picture[2, 40, 50]
+        numbers = tile.reduced(("B8A", "B04"), 100)
+    assert numbers.shape == (2, 80, 100) and numbers.dtype == np.uint16
+    assert (numbers[0, :20] == 0).all() and (numbers[0, 20:] == 100).all()
+    assert (numbers[1, :10] == 0).all() and (numbers[1, 10:] == 4000).all()

@@ -1,4 +1,5 @@
-import base64
+"""What viewer.html holds; test_viewer_page.py opens it in a browser."""
+
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,14 +9,18 @@ import jinja2
 import numpy as np
 import pytest
 
-from benexp.report.viewer import write_viewer
+from benexp.classes import CLASSES
+from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.report.embedding import PICTURE_BYTES
+from benexp.report.viewer import Picture, write_viewer
 
 RECORD: dict[str, Any] = {
     "tile": "T33UUP",
-    "shape": [10980, 10980],
+    "shape": [150, 200],
     "crs": "EPSG:32633",
+    "transform": [10.0, 0.0, 600000.0, 0.0, -10.0, 5300040.0],
     "command": "benexp 'tile_folder=/data/x y'",
-    "config": {"chunking": {"patch_size": 120, "stride": 60}},
+    "config": {"chunking": {"patch_size": 120, "stride": 60, "blend": "sin2"}},
     "map_hash": "ab" * 32,
     "model": {
         "name": "resnet50-s2",
@@ -33,21 +38,35 @@ RECORD: dict[str, Any] = {
 }
 
 
-def viewer(folder: Path, **changes: Any) -> str:
-    preview = folder / "preview.png"
-    preview.write_bytes(b"not really a PNG")
+def empty_grid(shape: tuple[int, int], stride: int = 60) -> ProbabilityGrid:
+    return ProbabilityGrid.empty(PatchGrid(shape, 120, stride), 19)
+
+
+def viewer(folder: Path, grid: ProbabilityGrid | None = None, **changes: Any) -> str:
     raster = folder / "a b#1_class.tif"
     raster.write_bytes(b"\0" * 1_230_000)
     counts = np.zeros(19, np.int64)
     counts[[6, 11]] = 300, 100
-    write_viewer(folder / "viewer.html", {**RECORD, **changes}, preview, counts, 100, [raster])
+    grid = grid or empty_grid((150, 200))
+    pictures = [
+        Picture("True colour", "B04, B03, B02", np.zeros((3, 15, 20), np.uint8), np.ones((15, 20), bool)),
+        Picture("Infrared", "B08, B04, B03", np.zeros((3, 15, 20), np.uint8), np.ones((15, 20), bool)),
+    ]
+    record = {**RECORD, "shape": list(grid.patches.tile_shape), **changes}
+    write_viewer(folder / "viewer.html", record, grid, pictures, counts, CLASSES, [raster])
     return (folder / "viewer.html").read_text(encoding="utf-8")
+
+
+def text(html: str) -> str:
+    """What there is to read, but for scripts and styles."""
+    html = re.sub(r"<(script|style)[^>]*>.*?</\1>", " ", html, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
 
 
 def test_page_tells_what_was_run_and_found(tmp_path: Path) -> None:
     html = viewer(tmp_path)
-    text = " ".join(re.sub(r"<[^>]*>", " ", html).split())
-    assert "Coniferous forest 3.0 75.0 % Marine waters 1.0 25.0 %" in text
+    shown = text(html)
+    assert "Coniferous forest 0.03 75.0 % Marine waters 0.01 25.0 %" in shown
     for fact in (
         "Model resnet50-s2",
         "Weights hub: owner/repo",
@@ -56,33 +75,60 @@ def test_page_tells_what_was_run_and_found(tmp_path: Path) -> None:
         "Precision fp32",
         "infer 290.1",
         "33,000 of 33,124",
+        "1.23 MB",
+        "True colour: B04, B03, B02",
     ):
-        assert fact in text
-    assert "1.23 MB" in text
+        assert fact in shown
     assert 'href="a%20b%231_class.tif"' in html
     assert "benexp &#39;tile_folder=/data/x y&#39;" in html
-    assert "random weights" not in html and "Pastures" not in html
+    assert "random weights" not in shown
 
 
-def test_preview_is_inside_and_nothing_is_loaded(tmp_path: Path) -> None:
-    class Links(HTMLParser):
-        loaded: list[str | None]
+class Tags(HTMLParser):
+    """The tags of a page, with their attributes."""
 
-        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-            assert tag not in ("script", "link", "iframe")
-            self.loaded.extend(value for name, value in attributes if name == "src")
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
 
-    parser = Links()
-    parser.loaded = []
-    parser.feed(viewer(tmp_path))
-    assert parser.loaded == ["data:image/png;base64," + base64.b64encode(b"not really a PNG").decode()]
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attributes)))
+
+
+def test_nothing_is_loaded_and_only_its_own_scripts_may_run(tmp_path: Path) -> None:
+    found = Tags(viewer(tmp_path)).found
+    assert not [tag for tag, _ in found if tag in ("link", "iframe", "img", "object")]
+    assert not [attributes for _, attributes in found if "src" in attributes]
+    policy = next(a["content"] for tag, a in found if tag == "meta" and "http-equiv" in a) or ""
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert policy.count("sha256-") == len([a for tag, a in found if tag == "script" and "type" not in a])
+
+
+def test_the_library_comes_with_its_licence(tmp_path: Path) -> None:
+    html = viewer(tmp_path)
+    assert "Copyright 2005-present, OpenLayers Contributors" in html and "sourceMappingURL" not in html
+
+
+@pytest.mark.parametrize("stride", [60, 30, 10])
+def test_a_full_tile_stays_under_15_mb(stride: int, tmp_path: Path) -> None:
+    grid = empty_grid((10980, 10980), stride)
+    rng = np.random.default_rng(0)
+    rng.random(dtype=np.float32, out=grid.probabilities)
+    grid.classified[:] = True
+    # Worse than any cloud mask: noise at 20 m.
+    grid.valid[:] = (rng.random((5490, 5490), dtype=np.float32) > 0.5).repeat(2, 0).repeat(2, 1)
+    html = viewer(tmp_path, grid)
+    assert len(html.encode()) + 2 * PICTURE_BYTES * 4 / 3 < 15_000_000
+    assert ("every third patch" in html) == (stride == 10)
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
-    script = "<script>alert(1)</script>"
-    html = viewer(tmp_path, tile=script, warnings=[script], command=script, crs=script)
-    assert "<script" not in html
-    assert html.count("&lt;script&gt;") == 5  # the title twice
+    script = "</script><script>alert(1)</script>"
+    before = Tags(viewer(tmp_path)).found
+    html = viewer(tmp_path, tile=script, command=script, model={**RECORD["model"], "name": script, "source": script})
+    assert [tag for tag, _ in Tags(html).found] == [tag for tag, _ in before]
+    assert html.count("&lt;script&gt;alert(1)") == 6  # the title and the model's name twice
 
 
 def test_random_weights_and_warnings_are_said(tmp_path: Path) -> None:

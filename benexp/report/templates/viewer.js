@@ -1,0 +1,238 @@
+/* The page: one map, its controls, and what they do. */
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
+const choose = (name, value) => document.querySelector(`input[name=${name}][value="${value}"]`)?.click();
+
+function fail(error) {
+  byId("failure").textContent = `The map cannot be shown: ${error?.message ?? error}. A browser of 2024 or later is needed.`;
+  byId("failure").hidden = false;
+}
+addEventListener("error", (event) => fail(event.error ?? event.message));
+addEventListener("unhandledrejection", (event) => fail(event.reason));
+
+const projection = tileProjection(data);
+const style = new Style(data.classes.map((item) => item.colour), data.ramp);
+const pictures = new Map(
+  data.pictures.map(({ id }) => [id, pictureLayer(byId(id).textContent, data, projection)]),
+);
+const map = new ol.Map({
+  target: "map",
+  layers: [...pictures.values()],
+  view: new ol.View({
+    projection,
+    center: ol.extent.getCenter(data.extent),
+    extent: data.extent,
+    constrainOnlyCenter: true,
+    minResolution: data.pixel / 32,
+    enableRotation: false,
+  }),
+  controls: [
+    new ol.control.Zoom(),
+    new ol.control.ZoomToExtent({ extent: data.extent, label: byId("whole"), tipLabel: "Whole tile" }),
+    new ol.control.ScaleLine({ minWidth: 80 }),
+  ],
+  interactions: ol.interaction.defaults.defaults({ altShiftDragRotate: false, pinchRotate: false }),
+});
+let grid = null, results = null;
+
+const fit = (options) => map.getView().fit(data.extent, { padding: [8, 8, 8, 8], ...options });
+
+/* Layers */
+
+function redraw() {
+  for (const [id, layer] of pictures) layer.setVisible(id === chosen("input"));
+  const result = chosen("result"), swiping = byId("swipe").checked && result !== "";
+  byId("divider").hidden = !swiping;
+  byId("opacity").disabled = byId("swipe").disabled = result === "";
+  byId("ramp").hidden = result === "" || result === "class";
+  const [low, high] = data.ends[result] ?? ["", ""];
+  [byId("ramp").firstChild.textContent, byId("ramp").lastChild.textContent] = [low, high];
+  if (!results) return;
+  results.setVisible(result !== "");
+  results.setOpacity(Number(byId("opacity").value));
+  if (result) style.result = result;
+  results.getSource().setKey(style.key);
+  map.render();
+}
+
+function isolate(id, several) {
+  const others = [...style.chosen].filter((other) => other !== id);
+  const already = style.chosen.has(id);
+  style.chosen = new Set(several ? others : already && !others.length ? [] : [id]);
+  if (several && !already) style.chosen.add(id);
+  showChosen();
+}
+
+function showChosen() {
+  for (const row of document.querySelectorAll("[data-class]")) {
+    row.querySelector("button").setAttribute("aria-pressed", String(style.chosen.has(Number(row.dataset.class))));
+  }
+  byId("everything").hidden = !style.chosen.size;
+  redraw();
+  histogram();
+}
+
+/* What is under the pointer */
+
+const element = (name, attributes = {}, ...children) => {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+};
+
+/** Longitude and latitude by the polynomials that Python fitted to the tile. */
+function lonLat([x, y]) {
+  const [west, south, east, north] = data.extent, { longitude, latitude, degree } = data.lonlat;
+  const u = (2 * (x - west)) / (east - west) - 1, v = (2 * (y - south)) / (north - south) - 1;
+  let lon = 0, lat = 0;
+  for (let i = 0, k = 0; i <= degree; i++) {
+    for (let j = 0; i + j <= degree; j++, k++) {
+      const term = u ** i * v ** j;
+      lon += longitude[k] * term;
+      lat += latitude[k] * term;
+    }
+  }
+  return [((lon + 540) % 360) - 180, lat];
+}
+
+function score(id, probability) {
+  const { colour, name } = data.classes[id];
+  return element(
+    "p", { class: "score", "data-id": id },
+    element("i", { class: "swatch", style: `background: ${colour}` }),
+    element("span", {}, name),
+    element("data", { value: probability.toFixed(7) }, probability.toFixed(3)),
+  );
+}
+
+function read(coordinate) {
+  const [west, , , north] = data.extent, [x, y] = coordinate;
+  const row = Math.floor((north - y) / data.pixel), col = Math.floor((x - west) / data.pixel);
+  const found = grid?.at(row, col), [lon, lat] = lonLat(coordinate);
+  const whole = (number) => Math.round(number).toLocaleString("en");
+  const degrees = (angle, letters) => `${Math.abs(angle).toFixed(5)}° ${letters[angle < 0 ? 1 : 0]}`;
+  const place = [
+    [`${whole(x)} E, ${whole(y)} N`, data.crs],
+    [`${degrees(lat, "NS")}, ${degrees(lon, "EW")}`, `row ${row}, col ${col}`],
+  ].map((texts) => element("p", { class: "place" }, ...texts.map((text) => element("span", {}, text))));
+  const facts = found
+    ? [
+        score(found.first, found.probabilities[found.first]),
+        score(found.second, found.probabilities[found.second]),
+        element(
+          "p", { class: "place" },
+          element("span", {}, `entropy ${found.entropy.toFixed(2)} bits`),
+          element("span", {}, `gap ${(found.probabilities[found.first] - found.probabilities[found.second]).toFixed(3)}`),
+        ),
+      ]
+    : [element("p", {}, "No class here")];
+  byId("readout").replaceChildren(...place, ...facts);
+  for (const other of document.querySelectorAll(".under")) other.classList.remove("under");
+  if (found) document.querySelector(`[data-class="${found.first}"]`).classList.add("under");
+}
+
+/* How sure the model is */
+
+function histogram() {
+  const bins = new Array(20).fill(0), step = Math.ceil(Math.max(grid.height, grid.width) / 400);
+  const every = (length) => Array.from({ length: Math.ceil(length / step) }, (_, i) => i * step);
+  let sum = 0, count = 0;
+  grid.sample(every(grid.height), every(grid.width), (x, y, total) => {
+    if (!(total > 0)) return;
+    const [first] = grid.best();
+    if (style.chosen.size && !style.chosen.has(first)) return;
+    const confidence = grid.scores[first] / total;
+    bins[Math.min(bins.length - 1, Math.floor(confidence * bins.length))]++;
+    sum += confidence;
+    count++;
+  });
+  const most = Math.max(...bins), names = [...style.chosen].map((id) => data.classes[id].name).join(", ");
+  const bars = bins.map((pixels, i) => {
+    const height = most ? (90 * pixels) / most : 0;
+    const title = `${i / 20} to ${(i + 1) / 20}: ${((100 * pixels) / count).toFixed(1)} %`;
+    return `<rect x="${i * 5 + 0.3}" y="${90 - height}" width="4.4" height="${height}"><title>${title}</title></rect>`;
+  });
+  const unsure = bins.slice(0, 10).reduce((a, b) => a + b, 0) / count;
+  const text = count
+    ? `Mean ${(sum / count).toFixed(2)}; ${(100 * unsure).toFixed(0)} % of the pixels below 0.5`
+    : "No pixels";
+  byId("histogram").innerHTML =
+    `<svg viewBox="0 0 100 90" preserveAspectRatio="none" role="img" aria-label="Histogram. ${text}">${bars.join("")}</svg>`;
+  byId("histogram").append(
+    element("div", { class: "axis" }, ...["0", "0.5", "1"].map((label) => element("span", {}, label))),
+    element("p", { class: "quiet" }, `${names || "All classes"}: probability of the best class. ${text}.`),
+  );
+}
+
+/* Events */
+
+for (const input of document.querySelectorAll("aside input")) input.addEventListener("input", redraw);
+byId("divider").addEventListener("input", () => map.render());
+for (const row of document.querySelectorAll("[data-class]")) {
+  row.querySelector("button").addEventListener("click", (event) =>
+    isolate(Number(row.dataset.class), event.shiftKey || event.ctrlKey || event.metaKey),
+  );
+}
+const showAll = () => {
+  style.chosen = new Set();
+  showChosen();
+};
+byId("everything").addEventListener("click", showAll);
+map.on(["pointermove", "click"], (event) => event.dragging || read(event.coordinate));
+map.on("moveend", () => byId("map").matches(":focus-visible") && read(map.getView().getCenter()));
+
+const switchTheme = () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+};
+byId("theme").addEventListener("click", switchTheme);
+byId("help").addEventListener("click", () => byId("keys").showModal());
+byId("copy").addEventListener("click", async () => {
+  const text = byId("command").textContent;
+  getSelection().selectAllChildren(byId("command"));
+  await navigator.clipboard.writeText(text).then(() => (byId("copy").textContent = "Copied"), () => {});
+});
+
+const fade = (change) => {
+  byId("opacity").value = Number(byId("opacity").value) + change;
+  redraw();
+};
+const KEYS = {
+  Home: () => fit({ duration: 200 }),
+  Escape: showAll,
+  "[": () => fade(-0.1),
+  "]": () => fade(0.1),
+  s: () => byId("swipe").click(),
+  t: switchTheme,
+  "?": () => byId("keys").showModal(),
+};
+data.pictures.forEach(({ id }, i) => (KEYS[i + 1] = () => choose("input", id)));
+data.results.forEach(([name, key]) => (KEYS[key] = () => choose("result", name)));
+KEYS[0] = () => choose("result", "");
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
+  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!act || (event.target.type === "range" && event.key === "Home")) return;
+  event.preventDefault();
+  act();
+});
+
+/* Start: the picture at once, the results as soon as the grid is unpacked. */
+
+byId("ramp").querySelector("i").style.background = `linear-gradient(90deg, ${data.ramp.join()})`;
+fit();
+redraw();
+Grid.load(data.grid).then((loaded) => {
+  grid = loaded;
+  results = resultLayer(grid, style, data, projection);
+  clipLeft(results, map, () => (byId("divider").hidden ? null : Number(byId("divider").value)));
+  map.addLayer(results);
+  redraw();
+  histogram();
+  document.documentElement.dataset.ready = "";
+});

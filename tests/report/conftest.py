@@ -1,0 +1,66 @@
+"""A real browser for the tests of pages: Debian's chromium, driven by playwright, started once."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless chromium with a profile of its own. Skips where there is none, or nothing to drive it."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("NO BROWSER: pages are not tested; on Debian: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: pages are not tested; pip install '.[dev]'")
+    with api.sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield chrome
+        chrome.close()
+
+
+class Visit:
+    """A page opened from disk, and what went wrong on it."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: message.type in ("error", "warning") and self.problems.append(message.text))
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("dialog", lambda dialog: (self.problems.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, path: Path) -> "Visit":
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-ready]", timeout=20_000)
+        return self
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
+    """Open a page from disk, in a window of some size; at the end nothing may have gone wrong or been fetched."""
+    visits = []
+
+    def open_page(path: Path, width: int = 1200, height: int = 800, **settings: Any) -> Visit:
+        context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **settings)
+        visits.append((context, Visit(context.new_page()), path))
+        return visits[-1][1].open(path)
+
+    yield open_page
+    for context, visited, path in visits:
+        context.close()
+        assert visited.problems == []
+        # The page, and what lies in it.
+        assert [url for url in visited.requests if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
