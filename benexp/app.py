@@ -151,6 +151,17 @@ def run(
 
     `overrides` are what the user asked for, in Hydra's grammar: records show them. `say` is told what was done.
     """
+    if in_sweep and composed.task.name == "benchmark" and not composed.dry_run:
+        from benexp.tasks.failed_job import failure_reported
+
+        with failure_reported(composed, overrides):
+            return _run(composed, overrides, say, in_sweep)
+    return _run(composed, overrides, say, in_sweep)
+
+
+def _run(
+    composed: "DictConfig", overrides: Sequence[str], say: Callable[[str], object], in_sweep: bool
+) -> list[dict[str, Any]]:
     from benexp.config import check, config_hash
     from benexp.tracking.live import tracked
 

@@ -112,6 +112,12 @@ class Serve:
 
 
 @dataclass
+class Recommend:
+    max_memory_gb: float | None
+    max_flips_per_million: float | None
+
+
+@dataclass
 class Tracking:
     name: str
     uri: str | None = None
@@ -134,6 +140,7 @@ class Config:
     evaluate: Evaluate
     benchmark: Benchmark
     serve: Serve
+    recommend: Recommend
     tracking: Tracking
     tile_folder: str | None = None
     input_dir: str | None = None
@@ -250,6 +257,10 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     limits.append(("tracking.patience", t.patience, t.patience > 0, "seconds, more than 0"))
     limits.append(("serve.host", c.serve.host, bool(c.serve.host), "a name or address of this machine"))
     limits.append(("serve.port", c.serve.port, 0 <= c.serve.port <= 65535, "0 (any that is free) to 65535"))
+    memory, flips = c.recommend.max_memory_gb, c.recommend.max_flips_per_million
+    limits.append(("recommend.max_memory_gb", memory, memory is None or memory > 0, "GB over 0, or null: any"))
+    right = flips is None or 0 <= flips <= 1_000_000
+    limits.append(("recommend.max_flips_per_million", flips, right, "0 to 1000000 pixels, or null: any"))
     return limits
 
 
@@ -267,7 +278,9 @@ def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     return f"{key}={got}: {what}"
 
 
-NOT_IN_HASH = ("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "serve")
+NOT_IN_HASH = (
+    *("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "recommend", "serve"),
+)
 
 
 def config_hash(config: Config) -> str:

@@ -69,18 +69,24 @@ class Comparison:
             return "faster"
         return "slower" if self.high < 1 / (1 + NEGLIGIBLE) else "no difference"
 
+    @property
+    def times(self) -> str:
+        """Such as `1.9x (1.8 to 2.0)`; without the interval where there is none."""
+        if self.low is None or self.high is None:
+            return f"{self.speedup:.2f}x"
+        digits = _digits(self.low, self.high)
+        return f"{self.speedup:.{digits}f}x ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
     def __str__(self) -> str:
         """Such as `faster by 1.9x (1.8 to 2.0)` and `no difference (0.98x to 1.03x)`."""
         if self.low is None or self.high is None:
-            return f"undecided: {self.speedup:.2f}x in one repeat, which does not tell a difference from chance"
+            return f"undecided: {self.times} in one repeat, which does not tell a difference from chance"
         if self.verdict == "no difference":
             digits = _digits(self.low, self.high)
             return f"no difference ({self.low:.{digits}f}x to {self.high:.{digits}f}x)"
-        ratio, low, high = self.speedup, self.low, self.high
         if self.verdict == "slower":
-            ratio, low, high = 1 / ratio, 1 / high, 1 / low
-        digits = _digits(low, high)
-        return f"{self.verdict} by {ratio:.{digits}f}x ({low:.{digits}f} to {high:.{digits}f})"
+            return f"slower by {Comparison(1 / self.speedup, 1 / self.high, 1 / self.low, self.repeats).times}"
+        return f"faster by {self.times}"
 
 
 def estimate(samples: Sequence[float]) -> Estimate:

@@ -91,6 +91,20 @@ def write_report(folder: Path, report: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
 
 
+def earlier_report(folder: Path) -> dict[str, Any]:
+    """The report that is there, or the one kept in it by a job that failed before it measured anything.
+
+    Nothing where there is none, or another program's.
+    """
+    try:
+        found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not (isinstance(found, dict) and "config_hash" in found):
+        return {}
+    return found.get("kept") or found
+
+
 def _mega(count: float | None) -> float | None:
     return None if count is None else round(count / 1e6, 3)
 

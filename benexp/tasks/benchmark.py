@@ -17,7 +17,7 @@ from benexp.measure.environment import environment
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
-from benexp.report.benchmark import REPORT, STAGES, TABLE, write_report
+from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, write_report
 from benexp.report.stac import item_name, write_collection
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.classify import checked_layers
@@ -69,9 +69,9 @@ def backend_name(backend: Mapping[str, Any]) -> str:
 
     for name in groups()["backend"]:
         known = OmegaConf.load(conf_folder() / "backend" / f"{name}.yaml")
-        if OmegaConf.select(known, "_target_") == backend["_target_"]:
+        if OmegaConf.select(known, "_target_") == backend.get("_target_"):
             return name
-    return str(backend["_target_"])
+    return str(backend.get("_target_"))
 
 
 class _Run:
@@ -215,7 +215,7 @@ class _Benchmark:
 
     def measure(self, scratch: Path) -> None:
         """Run both; the ceiling's maps, which show nothing, go to `scratch`."""
-        saved = _saved(self._folder) if self._config.resume else {}
+        saved = earlier_report(self._folder) if self._config.resume else {}
         self._run.reuse(saved, self._folder)
         # It is the same for every repeat.
         if self._config.benchmark.ceiling and self._config.benchmark.repeat == 1 and not _is_null(self._config):
@@ -237,6 +237,7 @@ class _Benchmark:
     def save(self, status: str) -> None:
         report = {
             "status": status,
+            "error": None,
             **self._asked,
             "environment": self._machine,
             **self._run.describe(),
@@ -310,15 +311,6 @@ def _code_hash(backend: Mapping[str, Any]) -> str:
     own = inspect.getsourcefile(backend_class(backend))
     files = sorted({*package.rglob("*.py"), *([Path(own)] if own else [])})
     return digest([sha256(file) for file in files])
-
-
-def _saved(folder: Path) -> dict[str, Any]:
-    """The report that is there; nothing where there is none, or another program's."""
-    try:
-        found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and "config_hash" in found else {}
 
 
 def _is_there(folder: Path, tile: Tile) -> bool:

@@ -271,8 +271,9 @@ def test_an_end_from_outside_leaves_what_is_done_and_no_process(
 
 
 def test_repeats_of_a_sweep_lie_beside_each_other(products: Path, tmp_path: Path) -> None:
-    assert start(products, tmp_path, "-m", "benchmark.repeat=1,2", "+x=") == 1  # an unknown key, before any work
-    assert not (tmp_path / "jobs").exists()
+    wrong = tmp_path / "wrong"
+    assert start(products, wrong, "-m", "benchmark.repeat=1,2", "+x=") == 1  # an unknown key, before any work
+    assert not list(wrong.rglob("first"))
     assert start(products, tmp_path, "-m", "benchmark.repeat=1,2") == 0
     (job,) = (tmp_path / "jobs").iterdir()
     assert sorted(path.name for path in job.iterdir()) == ["1", "2"]
@@ -282,7 +283,7 @@ def test_repeats_of_a_sweep_lie_beside_each_other(products: Path, tmp_path: Path
     assert joint["status"] == "done"
     assert joint["jobs"] == [f"jobs/{job.name}/1", f"jobs/{job.name}/2"]
     (found,) = joint["configurations"]
-    assert (found["configuration"], found["repeats"], found["failed"]) == ("backend=null", [1, 2], [])
+    assert (found["configuration"], found["repeats"], found["failed"]) == ("null", [1, 2], [])
     assert [(row["tile_name"], row["repeat"]) for row in table(tmp_path)] == [
         *(("first", "1"), ("second", "1")),
         *(("first", "2"), ("second", "2")),

@@ -9,95 +9,192 @@ from typing import Any
 
 import pytest
 
-from benexp.config import digest
-from benexp.tasks.joint import disagreements, join
+from benexp.report.joint import Configuration, JointReport
+from benexp.tasks.joint import join
+from tests.tasks.made_up_jobs import FOUR, change, write_job
 
-CONFIG = {
-    "backend": {"_target_": "benexp.backends.null.NullBackend", "batch_size": 32},
-    "chunking": {"chunk_size": 2048, "stride": 60, "patch_size": 120},
-    "benchmark": {"repeat": 1, "unstable": 0.05},
-    "output_folder": "somewhere",
-}
-
-
-def job(seconds: float = 1.0, *, repeat: int = 1, chunk: int = 2048, batch: int = 32, **more: Any) -> dict[str, Any]:
-    """A job of two tiles of 50 patches each."""
-    config = json.loads(json.dumps(CONFIG))
-    config["chunking"]["chunk_size"], config["backend"]["batch_size"] = chunk, batch
-    config["benchmark"]["repeat"], config["output_folder"] = repeat, f"jobs/{chunk}/{repeat}"
-    config_hash = digest([chunk, batch])
-    tile = {
-        **{"tile": "a", "product": "in/a", "status": "done", "error": None, "map_hash": "5", "model": "demo"},
-        **{"backend_name": "null", "repeat": repeat, "config_hash": config_hash, "asked": config["backend"]},
-        **{"chunking": config["chunking"], "patches": 50, "km2": 1.0, "seconds": seconds / 2},
-    }
-    return {
-        **{"status": "done", "repeat": repeat, "config": config, "config_hash": config_hash},
-        "totals": {"seconds": seconds, "peak_rss_bytes": 10**9 * repeat},
-        "tiles": [tile, tile | {"tile": "b", "product": "in/b"}],
-        **more,
-    }
+TIE = [*FOUR[:2], [0.45003, 0.45004, 0.1], FOUR[3]]
+"""Another class in the third patch, whose two best were .05 apart."""
+FLIP = [[0.1, 0.9, 0.1], *FOUR[1:]]
+"""Another class in the first patch, beyond any doubt."""
 
 
-def write(folder: Path, *jobs: dict[str, Any]) -> None:
-    for found in jobs:
-        path = folder / "jobs" / found["config_hash"][:12] / str(found["repeat"]) / "report.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(found))
+def joined(folder: Path, expected: bool = True) -> dict[str, Any]:
+    """The joint report; its configurations by name."""
+    assert join(folder, 0, lambda _: None) is expected
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    report["configurations"] = {one["configuration"]: one for one in report["configurations"]}
+    return report
 
 
-def test_configurations_have_medians_spread_and_a_comparison_with_the_first(tmp_path: Path) -> None:
-    old = job(99, chunk=512)
-    write(tmp_path, old)
-    stale = next(tmp_path.rglob("report.json"))
-    os.utime(stale, (0, 0))
-    times = {2048: (2.0, 2.04, 1.96), 1024: (4.0, 4.02, 5.9)}
-    write(tmp_path, *(job(s, repeat=r, chunk=c) for c, several in times.items() for r, s in enumerate(several, 1)))
-    write(tmp_path, job(1.0, batch=8, status="failed"))
+def write_repeats(folder: Path, *seconds: float, **more: Any) -> None:
+    for repeat, took in enumerate(seconds, 1):
+        write_job(folder, took, repeat=repeat, **more)
+
+
+def test_configurations_have_medians_spread_and_a_comparison_with_the_reference(tmp_path: Path) -> None:
+    stale = write_job(tmp_path, 99, chunk=512)
+    os.utime(stale / "report.json", (0, 0))
+    write_repeats(tmp_path, 2.0, 2.04, 1.96, gb=3)
+    write_repeats(tmp_path, 4.0, 4.02, 5.9, chunk=1024)
+    change(write_job(tmp_path, 1.0, batch=8), status="interrupted")
     said: list[str] = []
-    assert join(tmp_path, time.time() - 60, said.append)
+    # A job was interrupted; the one of an earlier sweep is none of this one.
+    assert not join(tmp_path, time.time() - 60, said.append)
     report = json.loads((tmp_path / "report.json").read_text())
-    # A job failed; the one of an earlier sweep is none of this one.
-    assert report["status"] == "failed"
+    assert (report["status"], report["problems"]) == ("failed", [])
     found = {one["configuration"]: one for one in report["configurations"]}
     assert set(found) == {
-        *("backend.batch_size=32 chunking.chunk_size=2048", "backend.batch_size=32 chunking.chunk_size=1024"),
-        "backend.batch_size=8 chunking.chunk_size=2048",
+        f"torch, chunk {chunk}, batch {batch}" for chunk, batch in ((2048, 32), (1024, 32), (2048, 8))
     }
-    first = found["backend.batch_size=32 chunking.chunk_size=2048"]
-    assert (first["median"]["median"], first["peak_rss_bytes"], first["patches"]) == (2.0, 3 * 10**9, 100)
-    assert first["verdicts"] == []
-    slow = found["backend.batch_size=32 chunking.chunk_size=1024"]
+    first = found["torch, chunk 2048, batch 32"]
+    assert (first["median"]["median"], first["memory_bytes"], first["patches"]) == (2.0, 3 * 10**9, 100)
+    assert (first["verdicts"], first["left_out"], first["stage_seconds"]["infer"]) == ([], None, 1.0)
+    assert first["overrides"] == ["backend=torch", "chunking.chunk_size=2048", "backend.batch_size=32"]
+    slow = found["torch, chunk 1024, batch 32"]
     assert [verdict["code"] for verdict in slow["verdicts"]] == ["unstable"]
-    failed = found["backend.batch_size=8 chunking.chunk_size=2048"]
-    assert (failed["failed"], failed["median"], failed["against_first"]) == ([1], None, None)
-    assert any("50.0 patches/s" in line for line in said)
-    assert any("no run of it was finished" in line for line in said)
+    assert slow["left_out"].startswith("unstable: 3 runs vary")
+    failed = found["torch, chunk 2048, batch 8"]
+    assert (failed["failed"], failed["median"], failed["against_reference"]) == ([1], None, None)
+    assert failed["left_out"] == "failed: it was interrupted"
+    assert report["reference"]["configuration"] == report["recommendation"]["configuration"] == first["configuration"]
+    assert any("50.0  47.6 to 52.6" in line for line in said)
+    assert report["recommendation"]["sentence"] in said
+
+
+def test_the_fields_are_those_that_are_documented(tmp_path: Path) -> None:
+    write_job(tmp_path)
+    assert join(tmp_path, 0, lambda _: None)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report) == set(JointReport.__annotations__)
+    assert set(report["configurations"][0]) == set(Configuration.__annotations__)
 
 
 def test_one_configuration_is_no_different_from_itself(tmp_path: Path) -> None:
-    jobs = [job(2.0, repeat=1), job(2.02, repeat=2), job(1.99, repeat=3)]
-    again = [job(2.01, repeat=1, chunk=1024), job(2.0, repeat=2, chunk=1024), job(2.0, repeat=3, chunk=1024)]
-    write(tmp_path, *jobs, *again)
-    assert join(tmp_path, 0, lambda _: None)
-    second = json.loads((tmp_path / "report.json").read_text())["configurations"][1]
-    assert second["against_first"].startswith("no difference")
+    write_repeats(tmp_path, 2.0, 2.02, 1.99)
+    write_repeats(tmp_path, 2.01, 2.0, 2.0, chunk=1024)
+    report = joined(tmp_path)
+    assert report["configurations"]["torch, chunk 1024"]["against_reference"]["verdict"] == "no difference"
+    assert "no difference measured from torch, chunk" in report["recommendation"]["sentence"]
 
 
-def test_maps_may_depend_on_the_batch_and_never_on_the_chunk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    other = job(chunk=1024)
-    other["tiles"][1]["map_hash"] = "6"
-    assert disagreements([job(), other | {"tiles": other["tiles"][:1]}]) == []
-    batched = job(batch=8)
-    batched["tiles"][1]["map_hash"] = "6"
-    assert disagreements([job(), batched]) == []
-    (problem,) = disagreements([job(), other])
-    assert problem.startswith("b: the map of chunking.chunk_size=1024 benchmark.repeat=1 is not that of chunking.chunk")
-    write(tmp_path, job(), other)
+def test_flips_are_counted_over_all_tiles_against_torch_at_fp32(tmp_path: Path) -> None:
+    write_repeats(tmp_path, 2.0, 2.0, backend="openvino")
+    write_repeats(tmp_path, 1.0, 1.0, backend="openvino", precision="int8", answers=FLIP)
+    write_repeats(tmp_path, 4.0, 4.0, backend="torch", gb=0.5)
+    report = joined(tmp_path)
+    assert report["reference"]["configuration"] == "torch, fp32"
+    found = report["configurations"]
+    assert (found["openvino, fp32"]["flips_per_million"], found["openvino, fp32"]["prob_diff_max"]) == (0, None)
+    int8 = found["openvino, int8"]
+    # One of the eight patches of two tiles.
+    assert (int8["flips_per_million"], int8["beyond_ties_per_million"]) == (125_000, 125_000)
+    assert int8["prob_diff_max"] == pytest.approx(0.8)
+    assert (int8["against_reference"]["verdict"], int8["against_reference"]["speedup"]) == ("faster", pytest.approx(4))
+    fronts = {name: (one["pareto_memory"], one["pareto_flips"]) for name, one in found.items()}
+    assert fronts == {"openvino, fp32": (False, True), "openvino, int8": (True, True), "torch, fp32": (True, False)}
+
+
+def test_a_recommendation_keeps_its_limits(tmp_path: Path) -> None:
+    limits = {"max_memory_gb": 6.0, "max_flips_per_million": 50.0}
+    write_repeats(tmp_path, 4.0, 4.02, **limits)
+    write_repeats(tmp_path, 2.0, 2.01, backend="onnxruntime-cpu", **limits)
+    write_repeats(tmp_path, 1.0, 1.01, backend="openvino", answers=FLIP, **limits)
+    write_repeats(tmp_path, 0.5, 0.51, backend="onnxruntime-cuda", gb=7, **limits)
+    write_repeats(tmp_path, 0.1, 0.1, backend="null", **limits)
+    fell_back = {"code": "fallback", "severity": "warning", "sentence": "it ran on cpu"}
+    write_repeats(tmp_path, 0.2, 0.2, backend="tensorrt", verdicts=[fell_back], **limits)
+    report = joined(tmp_path)
+    assert report["recommendation"]["configuration"] == "onnxruntime-cpu"
+    assert report["recommendation"]["sentence"].startswith(
+        "fastest under 6 GB with at most 50 flipped pixels per million: onnxruntime-cpu: 2.0"
+    )
+    assert {name: one["left_out"] for name, one in report["configurations"].items()} == {
+        **{"torch": None, "onnxruntime-cpu": None, "null": "it classifies nothing", "tensorrt": "it ran on cpu"},
+        **{"openvino": "125,000 flipped pixels per million", "onnxruntime-cuda": "7 GB of memory"},
+    }
+    assert not report["configurations"]["null"]["pareto_memory"]
+
+
+def test_maps_never_depend_on_the_chunk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_job(tmp_path)
+    write_job(tmp_path, chunk=512)
+    write_job(tmp_path, chunk=1024, answers=TIE)
     with caplog.at_level(logging.ERROR):
-        assert not join(tmp_path, 0, lambda _: None)
+        report = joined(tmp_path, expected=False)
+    (problem,) = report["problems"]
+    assert problem.startswith("b: the map of chunking.chunk_size=1024 benchmark.repeat=1 is not that of chunking.chunk")
     assert problem in caplog.text
-    assert json.loads((tmp_path / "report.json").read_text())["problems"] == [problem]
+    assert report["status"] == "failed"
+    assert {one["left_out"] for one in report["configurations"].values()} == {"its maps disagree"}
+
+
+def test_the_same_job_gives_the_same_map(tmp_path: Path) -> None:
+    write_job(tmp_path, repeat=1)
+    write_job(tmp_path, repeat=2, answers=FLIP)
+    (problem,) = joined(tmp_path, expected=False)["problems"]
+    assert "benchmark.repeat=2 is not that of chunking.chunk_size=2048 benchmark.repeat=1" in problem
+
+
+def test_across_batches_only_ties_may_differ(tmp_path: Path) -> None:
+    tie, flip = tmp_path / "tie", tmp_path / "flip"
+    before = [*FOUR[:2], [0.45004, 0.45003, 0.1], FOUR[3]]
+    write_job(tie, answers=before)
+    write_job(tie, batch=8, answers=TIE)
+    report = joined(tie)
+    second = report["configurations"]["torch, batch 8"]
+    assert (second["flips_per_million"], second["beyond_ties_per_million"]) == (125_000, 0)
+    write_job(flip, answers=FOUR)
+    write_job(flip, batch=8, answers=TIE)
+    write_job(flip, batch=16)
+    report = joined(flip, expected=False)
+    (problem,) = report["problems"]
+    assert problem.startswith("b: the map of batches of 8 with 2 threads is not that of batches of 32 with 2 threads: ")
+    assert "2.5e+05 pixels per million" in problem and "0.0001, which fp32" in problem
+    assert report["configurations"]["torch, batch 8"]["problems"] == [problem]
+
+
+def test_a_precision_has_its_own_tolerance(tmp_path: Path) -> None:
+    write_job(tmp_path, precision="int8")
+    write_job(tmp_path, precision="int8", batch=8, answers=TIE)
+    report = joined(tmp_path)
+    assert report["reference"]["why"].endswith("as it is int8")
+    # Within .5, but not a tie as fp32 counts them.
+    assert report["configurations"]["torch, batch 8"]["beyond_ties_per_million"] == 125_000
+
+
+@pytest.mark.parametrize("name", ["b_grid.npz", "run.json"])
+def test_a_grid_that_is_not_the_maps_is_a_problem(tmp_path: Path, name: str) -> None:
+    """It cannot be shown any more that only ties differ."""
+    write_job(tmp_path)
+    job = write_job(tmp_path, batch=8, answers=TIE)
+    other = write_job(tmp_path / "other", answers=FLIP)
+    (other / "b" / name).replace(job / "b" / name)
+    report = joined(tmp_path, expected=False)
+    (problem,) = report["problems"]
+    assert f"{job / 'b'}/" in problem and "measure it again with resume=false" in problem
+    found = report["configurations"]["torch, batch 8"]
+    assert found["flips_per_million"] is None
+    assert name in found["flips_unknown"]
+
+
+def test_another_question_is_neither_compared_nor_recommended(tmp_path: Path) -> None:
+    write_job(tmp_path, 9.0)
+    job = write_job(tmp_path, 1.0, batch=8)
+    config = json.loads((job / "report.json").read_text())["config"]
+    change(job, config=config | {"chunking": config["chunking"] | {"stride": 1}})
+    report = joined(tmp_path)
+    found = report["configurations"]["torch, batch 8, stride 1"]
+    assert found["left_out"] == "it makes another map than the reference does: chunking.stride=1"
+    assert (found["flips_per_million"], found["compared"], found["pareto_memory"]) == (None, False, False)
+    assert found["against_reference"]["speedup"] == pytest.approx(9)
+    assert report["recommendation"]["configuration"] == "torch, batch 32, stride 2"
+
+
+def test_without_a_model_there_is_no_reference(tmp_path: Path) -> None:
+    write_job(tmp_path, backend="null")
+    report = joined(tmp_path)
+    assert (report["reference"], report["recommendation"]["configuration"]) == (None, None)
 
 
 def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:

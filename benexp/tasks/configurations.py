@@ -1,0 +1,207 @@
+"""One configuration of a sweep, over all its repeats: what its jobs' reports say of it."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from benexp.errors import BenexpError
+from benexp.measure.statistics import Comparison, compare, estimate, spread
+from benexp.measure.verdicts import Verdict, spread_verdicts
+from benexp.report.joint import Configuration, Interval
+from benexp.tasks.agreement import Comparisons, Job, Map, Problem, maps_of, question
+from benexp.tasks.labels import Label, flat
+
+NULL = "null"
+
+
+class Measured:
+    """One configuration and its jobs, which differ in the repeat."""
+
+    def __init__(self, folder: Path, jobs: Mapping[Path, Job], label: Label, problems: Sequence[Problem]) -> None:
+        self._folder, self._jobs, self.label = folder, jobs, label
+        self.first = next(iter(jobs.values()))
+        self.hash = str(self.first["config_hash"])
+        # A run without one of its tiles was none over all products.
+        self.whole = {place: job for place, job in jobs.items() if job["status"] == "done"}
+        self.seconds = {int(job["repeat"]): float(job["totals"]["seconds"]) for job in self.whole.values()}
+        self.problems = [problem.sentence for problem in problems if self.hash in problem.configurations]
+        done = next(iter(self.whole.items()), None)
+        self.maps: list[Map] = maps_of(*done) if done else []
+        self.backend: Mapping[str, Any] = self.maps[0].tile["backend"] if self.maps else {}
+        self.name = backend_of(self.first)
+        precision = self.backend.get("precision", self.first["config"]["backend"].get("precision"))
+        self.precision: str | None = precision
+        self.fell_back = bool(self.backend.get("fallback"))
+        self._tiles = [tile for job in self.whole.values() for tile in job["tiles"]]
+
+    @property
+    def is_null(self) -> bool:
+        return self.name == NULL
+
+    def describe(self, reference: "Measured | None", comparisons: Comparisons) -> Configuration:
+        times = list(self.seconds.values())
+        median = asdict(estimate(times)) if times else None
+        patches, km2 = (sum(one.tile[key] for one in self.maps) if self.maps else None for key in ("patches", "km2"))
+        failed = sorted(int(job["repeat"]) for place, job in self._jobs.items() if place not in self.whole)
+        rss, device = self._peak("rss_bytes"), self._peak("device_memory_bytes")
+        asked = self.first["config"]
+        incomparable = self._incomparable(reference)
+        described: dict[str, Any] = {
+            "configuration": self.label.name,
+            "overrides": self.label.overrides,
+            "config_hash": self.hash,
+            "jobs": [str(place.relative_to(self._folder)) for place in self._jobs],
+            "status": "failed" if failed else "done",
+            "repeats": sorted(int(job["repeat"]) for job in self._jobs.values()),
+            "failed": failed,
+            "errors": self._errors(),
+            "backend": self.name,
+            "precision": self.precision,
+            **{key: self.backend.get(key) for key in ("device", "provider", "batch_size", "threads")},
+            "chunk_size": asked["chunking"]["chunk_size"],
+            "seconds": self.seconds,
+            "median": median,
+            "spread": spread(times),
+            "stage_seconds": self._stages(),
+            "patches": patches,
+            "km2": km2,
+            "patches_per_second": _rate(patches, median),
+            "km2_per_second": _rate(km2, median),
+            "ceiling_seconds": self._ceiling(),
+            "peak_rss_bytes": rss,
+            "peak_device_memory_bytes": device,
+            "memory_bytes": max((peak for peak in (rss, device) if peak is not None), default=None),
+            "map_hashes": {one.tile["tile"]: one.hash for one in self.maps},
+            "compared": incomparable is None,
+            **self._flips(reference, incomparable, comparisons),
+            "against_reference": self._against(reference),
+            **{"pareto_memory": False, "pareto_flips": False},
+            "verdicts": self._verdicts(times),
+            "problems": self.problems,
+        }
+        described["left_out"] = self._refused(described)
+        return cast(Configuration, described)
+
+    def _errors(self) -> list[str]:
+        """Why repeats failed, each reason once."""
+        reasons = []
+        for place, job in self._jobs.items():
+            if place not in self.whole:
+                failed = [tile for tile in job["tiles"] if tile["status"] == "failed"]
+                tiles = [": ".join(filter(None, (tile["tile"], tile["error"]))) for tile in failed]
+                reasons += tiles or [job.get("error") or f"it was {job['status']}"]
+        return list(dict.fromkeys(reasons))
+
+    def _peak(self, what: str) -> int | None:
+        peaks = (tile["usage"]["peak"].get(what) for tile in self._tiles)
+        return max((peak for peak in peaks if peak is not None), default=None)
+
+    def _stages(self) -> dict[str, float]:
+        sums = []
+        for job in self.whole.values():
+            total: dict[str, float] = {}
+            for tile in job["tiles"]:
+                for stage, took in tile["stage_seconds"].items():
+                    total[stage] = total.get(stage, 0.0) + took
+            sums.append(total)
+        return {stage: statistics.median(one.get(stage, 0.0) for one in sums) for stage in (sums[0] if sums else ())}
+
+    def _ceiling(self) -> float | None:
+        """Where it was measured of all tiles."""
+        for job in self.whole.values():
+            totals = (job["ceiling"] or {}).get("totals")
+            if totals and totals["done"] == len(job["tiles"]):
+                return float(totals["seconds"])
+        return None
+
+    def _incomparable(self, reference: "Measured | None") -> str | None:
+        """Why its maps cannot be held against the reference's; None where they can."""
+        if not self.maps:
+            return "no run of it was finished"
+        if self.is_null:
+            return "it classifies nothing"
+        assert reference  # it is one itself
+        if differing := _difference(self, reference):
+            return f"it makes another map than the reference does: {differing}"
+        if {one.product for one in self.maps} != {one.product for one in reference.maps}:
+            return "it was measured on other products than the reference"
+        return None
+
+    def _flips(
+        self, reference: "Measured | None", incomparable: str | None, comparisons: Comparisons
+    ) -> dict[str, Any]:
+        unknown = {"flips_per_million": None, "beyond_ties_per_million": None, "prob_diff_max": None}
+        if reference is None or incomparable:
+            return unknown | {"flips_unknown": incomparable}
+        theirs = {one.product: one for one in reference.maps}
+        flips, beyond, pixels = 0, 0, 0
+        largest: list[float] = []
+        try:
+            for one in self.maps:
+                first = theirs[one.product]
+                if one.hash == first.hash:
+                    pixels += one.valid_pixels()
+                    continue
+                found = comparisons.between(first, one, first.tolerance("fp32"))
+                flips += int(found.flips.sum())
+                beyond += int(found.flips.sum()) - found.ties
+                pixels += found.pixels
+                largest.append(found.prob_diff_max)
+        except BenexpError as error:
+            return unknown | {"flips_unknown": str(error)}
+        share = 1e6 / pixels if pixels else 0.0
+        return {
+            "flips_per_million": flips * share,
+            "beyond_ties_per_million": beyond * share,
+            "prob_diff_max": max(largest, default=None),
+            "flips_unknown": None,
+        }
+
+    def _against(self, reference: "Measured | None") -> dict[str, Any] | None:
+        if reference is None or not self.seconds.keys() & reference.seconds.keys():
+            return None
+        found: Comparison = compare(self.seconds, reference.seconds)
+        return asdict(found) | {"verdict": found.verdict, "words": str(found)}
+
+    def _verdicts(self, times: Sequence[float]) -> list[dict[str, Any]]:
+        """On the spread of the repeats, and what the runs had to say, each sort once."""
+        spreads: list[Verdict] = spread_verdicts(times, self.first["config"]["benchmark"]["unstable"]) if times else []
+        every = [asdict(verdict) for verdict in spreads]
+        every += [verdict for tile in self._tiles for verdict in tile["verdicts"]]
+        return list({verdict["code"]: verdict for verdict in reversed(every)}.values())[::-1]
+
+    def _refused(self, described: Mapping[str, Any]) -> str | None:
+        """Why it would not be recommended under any limits."""
+        codes = {verdict["code"]: verdict["sentence"] for verdict in described["verdicts"]}
+        if described["failed"]:
+            return f"failed: {'; '.join(described['errors'])}"
+        if self.is_null:
+            return "it classifies nothing"
+        if "fallback" in codes:
+            return str(codes["fallback"])
+        if self.problems:
+            return "its maps disagree"
+        if "unstable" in codes:
+            return str(codes["unstable"])
+        return None if described["compared"] else str(described["flips_unknown"])
+
+
+def backend_of(job: Job) -> str:
+    return str(next(tile["backend_name"] for tile in job["tiles"])) if job["tiles"] else "unknown"
+
+
+def _difference(one: Measured, reference: Measured) -> str | None:
+    """What asks for another map than the reference's does; None where both ask for the same."""
+    own, theirs = (flat(question(other.first)) for other in (one, reference))
+    differing = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+    return ", ".join(f"{key}={own.get(key)}" for key in differing) or None
+
+
+def _rate(count: float | None, median: Mapping[str, Any] | None) -> Interval | None:
+    """`count` per second of an interval of seconds."""
+    if count is None or median is None:
+        return None
+    low, high = (None if end is None else count / end for end in (median["high"], median["low"]))
+    return {"median": count / median["median"], "low": low, "high": high, "samples": median["samples"]}
