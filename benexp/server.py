@@ -12,7 +12,7 @@ import re
 import socket
 import socketserver
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,9 +39,9 @@ TYPES = {
 
 HEADERS = {
     # What the pages of benexp need, and no other address: inline scripts and styles, GeoTIFFs, which a wasm unpacks.
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval' blob:; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; "
     "style-src 'unsafe-inline'; img-src 'self' data: blob:; font-src data:; connect-src 'self' data:; "
-    "worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -117,16 +117,18 @@ def asked_range(header: str | None, size: int) -> Span | None:
 
 
 class FolderServer(ThreadingHTTPServer):
-    """Serves the folder `root` at `host` and `port` (0: any free one); `start_page` makes the page at `/`.
+    """Serves the folder `root` at `host` and `port` (0: any free one), and what is `made` for other targets.
+
+    `made` has a media type and what makes the content by target, such as `/`.
 
     Raises BenexpError where it cannot listen there.
     """
 
     daemon_threads = True
 
-    def __init__(self, root: Path, host: str, port: int, start_page: Callable[[], str]) -> None:
+    def __init__(self, root: Path, host: str, port: int, made: Mapping[str, tuple[str, Callable[[], str]]]) -> None:
         self.root = root
-        self.start_page = start_page
+        self.made = made
         try:
             self.address_family, _, _, _, (address, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             super().__init__((str(address), port), Handler)
@@ -200,8 +202,8 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST)
         elif not self.server.is_called(hosts[0]):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
-        elif self.path.partition("?")[0] == "/":
-            self._send_page(self.server.start_page().encode())
+        elif made := self.server.made.get(self.path.partition("?")[0]):
+            self._send_made(made[0], made[1]().encode())
         else:
             try:
                 file = open_below(self.server.root, self.path)
@@ -211,9 +213,9 @@ class Handler(BaseHTTPRequestHandler):
             with file:
                 self._send_file(file, Path(self.path.partition("?")[0]).suffix.lower())
 
-    def _send_page(self, page: bytes) -> None:
+    def _send_made(self, media_type: str, page: bytes) -> None:
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", TYPES[".html"])
+        self.send_header("Content-Type", f"{media_type}; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
         if self.command == "GET":

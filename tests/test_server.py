@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FolderServer]:
     (root / "inside.tif").symlink_to(tile / "a.tif")
     (root / "to_hidden").symlink_to(tile / ".hidden")
     os.mkfifo(root / "pipe")
-    with FolderServer(root, "127.0.0.1", 0, lambda: "<p>Start") as running:
+    with FolderServer(root, "127.0.0.1", 0, {"/": ("text/html", lambda: "<p>Start")}) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield running
@@ -267,13 +267,13 @@ def test_every_answer_has_the_headers_that_keep_others_out(server: FolderServer)
 
 def test_a_taken_port_is_one_line(server: FolderServer) -> None:
     with pytest.raises(BenexpError, match=rf"serve.port={server.server_port}: cannot be had on 127.0.0.1 \(.*in use"):
-        FolderServer(server.root, "127.0.0.1", server.server_port, str)
+        FolderServer(server.root, "127.0.0.1", server.server_port, {})
     with pytest.raises(BenexpError, match=r"serve\.host=no\.such\.invalid: is no name"):
-        FolderServer(server.root, "no.such.invalid", 0, str)
+        FolderServer(server.root, "no.such.invalid", 0, {})
 
 
 def test_everywhere_answers_to_addresses_and_the_machines_name(tmp_path: Path) -> None:
-    with FolderServer(tmp_path, "0.0.0.0", 0, str) as everywhere:
+    with FolderServer(tmp_path, "0.0.0.0", 0, {}) as everywhere:
         assert not everywhere.is_local
         assert everywhere.is_called("192.168.0.7:8080") and everywhere.is_called(socket.gethostname())
         assert not everywhere.is_called("evil.example")

@@ -26,7 +26,13 @@ from benexp.report.tables import areas
 from benexp.sidecars import RAMP
 
 STYLES = ("vendor/openlayers/ol.css", "templates/base.css", "templates/viewer.css")
-SCRIPTS = ("vendor/openlayers/ol.js", "templates/grid.js", "templates/layers.js", "templates/viewer.js")
+SCRIPTS = (
+    "vendor/openlayers/ol.js",
+    "templates/grid.js",
+    "templates/layers.js",
+    "templates/geotiffs.js",
+    "templates/viewer.js",
+)
 LICENCE = "vendor/openlayers/LICENSE.md"
 RESULTS = (
     ("class", "3", "The most probable class"),
@@ -88,6 +94,7 @@ def write_viewer(
         ],
         "pictures": [{"id": key, "name": p.name, "bands": p.bands} for key, p in shown.items()],
         "results": [list(result[:2]) for result in RESULTS],
+        "geotiffs": _geotiffs(record["tile"], files),
         "ramp": RAMP,
         "ends": {"confidence": ["0", "1"], "entropy": [f"{bits}, undecided", "0, sure"], "gap": ["0", "1"]},
     }
@@ -114,6 +121,13 @@ def write_viewer(
     )
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
+
+
+def _geotiffs(tile: str, files: Sequence[Path]) -> dict[str, str]:
+    """Addresses of the layers that the page draws, by name, for when it is served."""
+    found = {file.name: quote(file.name) for file in files}
+    layers = ("class", "maxprob", "entropy", "gap")
+    return {layer: found[name] for layer in layers if (name := f"{tile}_{layer}.tif") in found}
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -158,9 +172,14 @@ def _script(name: str) -> Markup:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """What a page may do: run exactly these scripts, show what it holds, load nothing."""
+    """What a page may do: run exactly these scripts, show what it holds, load nothing; where it is served, read the
+    GeoTIFFs beside it with the server's library, which unpacks them by a wasm that it loads from itself.
+    """
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    return (
+        f"default-src 'none'; script-src {hashes} 'self' 'wasm-unsafe-eval'; connect-src 'self' data:; "
+        "style-src 'unsafe-inline'; img-src data: blob:"
+    )
 
 
 def _environment() -> jinja2.Environment:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,24 @@ from benexp.server import FolderServer
 log = logging.getLogger("benexp")
 
 
+LIBRARY = "vendor/geotiff/geotiff.js"
+
+
+def made(folder: Path) -> dict[str, tuple[str, Callable[[], str]]]:
+    """What is served beside the folder's files: the start page, and the library that pages read GeoTIFFs with."""
+    library = resources.files("benexp.report") / LIBRARY
+    return {
+        "/": ("text/html", lambda: start_page(folder)),
+        "/-/geotiff.js": ("text/javascript", lambda: library.read_text(encoding="utf-8")),
+    }
+
+
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
     """Serve the output folder until Ctrl-C; no records. Raises BenexpError where there is none, or no port for it."""
     folder = Path(config.output_folder)
     if not folder.is_dir():
         raise BenexpError(f"output_folder={folder}: is no folder: name one with results")
-    with FolderServer(folder, config.serve.host, config.serve.port, lambda: start_page(folder)) as server:
+    with FolderServer(folder, config.serve.host, config.serve.port, made(folder)) as server:
         if not server.is_local:
             log.warning(
                 "serve.host=%s: whoever reaches this machine can read %s; the usual 127.0.0.1 keeps it to yourself",

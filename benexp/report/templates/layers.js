@@ -75,8 +75,11 @@ function pictureLayer(url, data, projection) {
   return new ol.layer.Image({ source, visible: false });
 }
 
-/** The result that `style` says, computed where it is looked at; call source.setKey(style.key) when that changed. */
-function resultLayer(grid, style, data, projection) {
+/**
+ * The result that `style` says, drawn where it is looked at by `draw(rows, cols)`, which gives a canvas or promises one;
+ * call source.setKey() when something else is to be drawn.
+ */
+function resultLayer(draw, data, projection) {
   const [west, , , north] = data.extent, resolutions = [data.pixel];
   while (resolutions[0] * TILE < data.pixel * Math.max(...data.grid.shape)) resolutions.unshift(2 * resolutions[0]);
   const every = (start, size) =>
@@ -88,9 +91,8 @@ function resultLayer(grid, style, data, projection) {
     interpolate: false,
     transition: 0,
     wrapX: false,
-    loader: (z, x, y) => style.paint(grid, every(y * TILE, resolutions[z]), every(x * TILE, resolutions[z])),
+    loader: (z, x, y) => draw(every(y * TILE, resolutions[z]), every(x * TILE, resolutions[z])),
   });
-  source.setKey(style.key);
   return new ol.layer.Tile({ source });
 }
 

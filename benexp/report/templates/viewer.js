@@ -36,7 +36,7 @@ const map = new ol.Map({
   ],
   interactions: ol.interaction.defaults.defaults({ altShiftDragRotate: false, pinchRotate: false }),
 });
-let grid = null, results = null;
+let grid = null, geotiffs = null, results = null;
 
 const fit = (options) => map.getView().fit(data.extent, { padding: [8, 8, 8, 8], ...options });
 
@@ -54,8 +54,16 @@ function redraw() {
   results.setVisible(result !== "");
   results.setOpacity(Number(byId("opacity").value));
   if (result) style.result = result;
-  results.getSource().setKey(style.key);
+  results.getSource().setKey(`${style.key} ${fromGeotiffs()}`);
   map.render();
+}
+
+const fromGeotiffs = () => geotiffs !== null && byId("geotiffs").checked && geotiffs.has(style.result);
+
+/** A piece of the result, from the page's own grid or from the GeoTIFFs. */
+function draw(rows, cols) {
+  if (!fromGeotiffs()) return style.paint(grid, rows, cols);
+  return geotiffs.read(style.result, rows, cols).then((reading) => style.paint(reading, rows, cols));
 }
 
 function isolate(id, several) {
@@ -229,10 +237,16 @@ fit();
 redraw();
 Grid.load(data.grid).then((loaded) => {
   grid = loaded;
-  results = resultLayer(grid, style, data, projection);
+  results = resultLayer(draw, data, projection);
   clipLeft(results, map, () => (byId("divider").hidden ? null : Number(byId("divider").value)));
   map.addLayer(results);
   redraw();
   histogram();
   document.documentElement.dataset.ready = "";
+  return GeoTiffs.open(data);
+}).then((opened) => {
+  if (!opened) return;
+  geotiffs = opened;
+  byId("geotiffs").closest("p").hidden = false;
+  redraw();
 });
