@@ -28,6 +28,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until nobody else holds `path`, a file made for this, and hold it: however the holder ends, it is freed."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 STAGING = ".unfinished-"
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from benexp.app import explain, run, say, set_up_logging
 from benexp.errors import BenexpError
 from benexp.files import replacing
+from benexp.tasks.ceilings import FOLDER as CEILINGS
 from benexp.tasks.processes import PATIENCE
 
 log = logging.getLogger("benexp")
@@ -49,6 +51,8 @@ class Begin(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         begun.append(Begun(Path(config.output_folder), Path(config.hydra.sweep.dir)))
+        if not config.resume:
+            shutil.rmtree(Path(config.output_folder) / CEILINGS, ignore_errors=True)
         if "optuna" in config.hydra.sweeper["_target_"]:
             import optuna
 

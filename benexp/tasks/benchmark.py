@@ -20,6 +20,7 @@ from benexp.models.spec import ModelSpec
 from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, write_report
 from benexp.report.stac import item_name, write_collection
 from benexp.tasks.calibration import calibration_for_backend
+from benexp.tasks.ceilings import is_null, shared, without_model
 from benexp.tasks.classify import checked_layers
 from benexp.tasks.inputs import open_input, output_folder, products
 from benexp.tasks.measured import Request
@@ -30,8 +31,6 @@ from benexp.tasks.results import RECORD
 from benexp.usage import conf_folder, groups
 
 log = logging.getLogger("benexp")
-
-NULL = "benexp.backends.null.NullBackend"
 
 Tile = dict[str, Any]
 """What a report says of one tile."""
@@ -218,10 +217,8 @@ class _Benchmark:
         saved = earlier_report(self._folder) if self._config.resume else {}
         self._run.reuse(saved, self._folder)
         # It is the same for every repeat.
-        if self._config.benchmark.ceiling and self._config.benchmark.repeat == 1 and not _is_null(self._config):
-            without = dataclasses.replace(
-                self._config, output_folder=str(scratch), backend=_without_model(self._config.backend)
-            )
+        without = without_model(self._config, scratch)
+        if self._config.benchmark.ceiling and self._config.benchmark.repeat == 1 and not is_null(self._config):
             self._ceiling = _Run(without, self._overrides, self._spec, self._found, self._machine)
             self._ceiling.reuse(saved.get("ceiling") or {}, None)
         for tile in self.tiles:
@@ -229,7 +226,8 @@ class _Benchmark:
         self.save("unfinished")
         self._run.measure(self._found, self._changed)
         if self._ceiling:
-            self._ceiling.measure(self._run.done, self._ceiling_changed)
+            with shared(self._ceiling, without, self._folder):
+                self._ceiling.measure(self._run.done, self._ceiling_changed)
         if done := [tile["tile"] for tile in self.tiles if tile["status"] == "done"]:
             write_collection(self._folder, self._asked, self._spec, done)
         self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
@@ -293,16 +291,6 @@ def _totals(tiles: Sequence[Tile]) -> dict[str, Any]:
         "km2_per_second": km2 / seconds if done else None,
         "peak_rss_bytes": max((tile["usage"]["peak"]["rss_bytes"] for tile in done), default=None),
     }
-
-
-def _is_null(config: Config) -> bool:
-    return bool(config.backend["_target_"] == NULL)
-
-
-def _without_model(backend: Mapping[str, Any]) -> dict[str, Any]:
-    """The null backend with batches of the same size, where that is known."""
-    batch = backend.get("batch_size", "auto")
-    return {"_target_": NULL, "batch_size": 32 if batch == "auto" else batch}
 
 
 def _code_hash(backend: Mapping[str, Any]) -> str:

@@ -1,0 +1,52 @@
+"""What a benchmark's configuration comes to without a model, which the jobs of a sweep measure once for all of them."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from benexp.config import Config, config_hash
+from benexp.files import locked, replacing
+
+NULL = "benexp.backends.null.NullBackend"
+FOLDER = "ceilings"
+"""Beneath a sweep's output_folder: a file for each configuration without a model."""
+
+
+class Run(Protocol):
+    """What is needed of one configuration over all products."""
+
+    def reuse(self, saved: Mapping[str, Any], results: Path | None) -> None: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+def is_null(config: Config) -> bool:
+    return bool(config.backend["_target_"] == NULL)
+
+
+def without_model(config: Config, output_folder: Path) -> Config:
+    """The same for all backends and batch sizes: it is disks, decoding and writing that it measures."""
+    return dataclasses.replace(config, output_folder=str(output_folder), backend={"_target_": NULL, "batch_size": 32})
+
+
+@contextmanager
+def shared(run: Run, without: Config, folder: Path) -> Iterator[None]:
+    """Hold the ceiling of the sweep that the job in `folder` is of: what it has is taken over, what is new is kept.
+
+    Jobs beside this one wait meanwhile. Where there is no sweep there is nothing to share.
+    """
+    sweep = folder.parents[2] if len(folder.parts) > 3 and folder.parents[1].name == "jobs" else None
+    if sweep is None:
+        yield
+        return
+    (sweep / FOLDER).mkdir(exist_ok=True)
+    file = sweep / FOLDER / f"{config_hash(without)[:12]}.json"
+    with locked(file.with_suffix(".lock")):
+        if file.exists():
+            run.reuse(json.loads(file.read_text(encoding="utf-8")), None)
+        yield
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(run.describe(), indent=2, default=str) + "\n", encoding="utf-8")
