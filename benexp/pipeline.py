@@ -19,6 +19,7 @@ from benexp.blending import blend, window_weights
 from benexp.grid import Chunk, PatchGrid, ProbabilityGrid, valid_share
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
+from benexp.plausibility import Content
 from benexp.rasters import BLOCK
 from benexp.unfinished import UnfinishedGrid
 from benexp.window import Window
@@ -55,10 +56,11 @@ def classify(
     min_valid: float,
     clocks: StageClocks,
     unfinished: UnfinishedGrid | None = None,
+    content: Content | None = None,
 ) -> ProbabilityGrid:
     """The model's answers for every patch of a tile. The next chunk is read while the backend works on this one.
 
-    Chunks that `unfinished` has are taken from it, the others are kept in it as they come.
+    Chunks that `unfinished` has are taken from it, the others are kept in it as they come, and shown to `content`.
     """
     grid = ProbabilityGrid.empty(patches, len(backend.spec.classes))
     done = unfinished.restore(grid) if unfinished else np.zeros(patches.shape, bool)
@@ -66,7 +68,10 @@ def classify(
 
     def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         with clocks.stage("read"):
-            return tile.read(chunk.window)
+            pixels, valid = tile.read(chunk.window)
+            if content:
+                content.look(pixels, valid)
+            return pixels, valid
 
     count = sum(len(chunk.origins) for chunk in chunks)
     with (

@@ -21,6 +21,7 @@ from benexp.measure.clocks import StageClocks
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
+from benexp.plausibility import Content, check_answers
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
 from benexp.rasters import RasterWriter
@@ -160,7 +161,7 @@ class Job:
             grid, about = saved
             sound.result()
             return grid, {**about, "reused": True, "resumed_chunks": 0}
-        unfinished = UnfinishedGrid(folder, key)
+        unfinished, content = UnfinishedGrid(folder, key), Content(self.spec.bands)
         if not self.config.resume:
             unfinished.remove()
         with clocks.stage("load"):
@@ -173,6 +174,7 @@ class Job:
             min_valid=chunking.min_valid,
             clocks=clocks,
             unfinished=unfinished,
+            content=content,
         )
         clocks.add("decode", tile.decode_seconds)
         clocks.add("assemble", tile.assemble_seconds)
@@ -181,9 +183,15 @@ class Job:
         except BaseException:
             unfinished.remove()
             raise
+        description = backend.describe()
+        if self.spec.trained and backend.needs != "nothing":
+            check_answers(grid, f"{self.spec.name} on {description['backend']}")
+        for warning in (warnings := content.warnings(tile.offsets)):
+            log.warning("%s: %s", tile.name, warning)
         about = {
             "grid_key": key,
-            "backend": backend.describe(),
+            "backend": description,
+            "warnings": warnings,
             "calibration": self.calibration.source if self.calibration else None,
             "reused": False,
         }

@@ -78,6 +78,7 @@ def describe_run(
         "grid_key": about["grid_key"],
         "grid_reused": about["reused"],
         "resumed_chunks": about["resumed_chunks"],
+        "warnings": [*tile.warnings, *about["warnings"]],
         "map_hash": rendered.map_hash,
         "backend": about["backend"],
     }

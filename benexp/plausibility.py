@@ -1,0 +1,70 @@
+"""Whether what is read and what is answered can be true: checks that need no reference, only a look."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from benexp.errors import BenexpError
+from benexp.grid import ProbabilityGrid
+
+STEP = 3
+"""Every so manyth row and column is looked at."""
+ENOUGH = 1000
+"""Pixels below which nothing is said."""
+OFFSET = 1000
+"""What newer products add to their reflectances."""
+_BIN = 10
+"""DN that are counted as one, up to 65535."""
+FEW = 0.001
+"""The share of pixels that may be darker than the offset alone, where it was left in."""
+
+
+class Content:
+    """Counts what the bands of a tile hold, as it is read; from any one thread."""
+
+    def __init__(self, bands: Sequence[str]) -> None:
+        self._bands = tuple(bands)
+        self._counts = np.zeros((len(self._bands), 65536 // _BIN + 1), np.int64)
+        self._low = np.full(len(self._bands), np.iinfo(np.uint16).max)
+        self._high = np.zeros(len(self._bands), np.int64)
+
+    def look(self, pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> None:
+        """Take in a window's model DN [bands, h, w], where `valid` [h, w]."""
+        seen = pixels[:, ::STEP, ::STEP][:, valid[::STEP, ::STEP]]
+        if seen.size:
+            self._low = np.minimum(self._low, seen.min(1))
+            self._high = np.maximum(self._high, seen.max(1))
+            for count, values in zip(self._counts, seen, strict=True):
+                count += np.bincount(values // _BIN, minlength=len(count))
+
+    def warnings(self, offsets: Mapping[str, int]) -> list[str]:
+        """What looks wrong, a sentence each; `offsets` by band are those that were applied."""
+        total = int(self._counts[0].sum())
+        if total < ENOUGH:
+            return []
+        found = [
+            f"{band} is {low} in every pixel that was looked at: see whether its file is right"
+            for band, low, high in zip(self._bands, self._low, self._high, strict=True)
+            if low == high
+        ]
+        if not any(offsets.values()) and not found:
+            below = self._counts[:, : (OFFSET - 50) // _BIN].sum(1) / total
+            darkest = int(np.argmin((np.cumsum(self._counts, 1) < 0.01 * total).sum(1)))
+            dark = _BIN * int((np.cumsum(self._counts[darkest]) < 0.01 * total).sum())
+            if (below < FEW).all() and dark < OFFSET + 400:
+                found.append(
+                    f"hardly a pixel is darker than {OFFSET} (the darkest hundredth of {self._bands[darkest]} ends at "
+                    f"{dark}), and no offset was applied: if these are products since January 2022, set offset=-1000"
+                )
+        return found
+
+
+def check_answers(grid: ProbabilityGrid, what: str) -> None:
+    """Raise BenexpError where a model, called `what`, says the same of every one of many patches."""
+    answers = grid.probabilities[grid.classified]
+    if len(answers) >= 16 and (answers == answers[0]).all():
+        raise BenexpError(
+            f"{what} answers the same for all {len(answers)} patches, whatever they show: its weights or its file are "
+            f"damaged, or it is no model for this input"
+        )

@@ -1,0 +1,48 @@
+"""What looks wrong is said, or stops the tile, by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benexp import BenexpError, classify
+from benexp.backends.base import Backend
+from tests.products.builders import random_arrays, write_folder
+
+SIZE = (360, 400)
+NULL = ("backend=null", "model=demo")
+
+
+class Constant(Backend):
+    """Answers like a model that was damaged."""
+
+    needs = "checkpoint"
+
+    def _infer(self, patches: np.ndarray) -> np.ndarray:
+        return np.full((len(patches), 19), 0.5, np.float32)
+
+
+def test_a_model_that_always_says_the_same_stops_the_tile(tmp_path: Path) -> None:
+    product = write_folder(tmp_path / "product", size=SIZE)
+    asked = ("model=demo", "offset=none", f"backend._target_={__name__}.Constant")
+    with pytest.raises(BenexpError, match="demo on Constant answers the same for all"):
+        classify(product, tmp_path / "out", *asked)
+    assert not list(tmp_path.glob("out/*/*.tif"))
+    # Random weights promise nothing, and null is no model.
+    classify(product, tmp_path / "out", *asked, "model.weights=random")
+    classify(product, tmp_path / "out", *NULL, "offset=none")
+
+
+def test_an_offset_left_in_and_a_dead_band_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arrays = {band: array + 1000 for band, array in random_arrays(SIZE).items()}
+    product = write_folder(tmp_path / "product", arrays=arrays, size=SIZE)
+    record = classify(product, tmp_path / "out", *NULL, "offset=none")
+    assert any("set offset=-1000" in warning for warning in record["warnings"])
+    assert "set offset=-1000" in caplog.text
+    # The saved grid remembers.
+    assert classify(product, tmp_path / "out", *NULL, "offset=none")["warnings"] == record["warnings"]
+    assert not classify(product, tmp_path / "out", *NULL, "offset=-1000")["warnings"]
+    arrays["B11"][:] = 7
+    dead = write_folder(tmp_path / "dead", arrays=arrays, size=SIZE)
+    warnings = classify(dead, tmp_path / "out", *NULL, "offset=none")["warnings"]
+    assert any("B11 is 7 in every pixel" in warning for warning in warnings)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from benexp.errors import BenexpError
+from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.plausibility import Content, check_answers
+
+BANDS = ("B02", "B12")
+NONE = {"B02": 0, "B12": 0}
+VALID = np.ones((150, 150), bool)
+
+
+def content(dark: int, bright: int, seed: int = 0) -> Content:
+    found = Content(BANDS)
+    found.look(np.random.default_rng(seed).integers(dark, bright, (2, 150, 150), dtype=np.uint16), VALID)
+    return found
+
+
+def test_an_offset_that_was_left_in_is_noticed() -> None:
+    (warning,) = content(1010, 4000).warnings(NONE)
+    assert "hardly a pixel is darker than 1000" in warning and "offset=-1000" in warning
+
+
+@pytest.mark.parametrize(
+    ("dark", "bright", "offsets"),
+    [
+        (10, 3000, NONE),  # an older product
+        (1010, 4000, {"B02": -1000, "B12": -1000}),  # bright, but its metadata was believed
+        (4000, 9000, NONE),  # snow or clouds: nothing near 1000
+    ],
+)
+def test_what_is_right_is_left_alone(dark: int, bright: int, offsets: dict[str, int]) -> None:
+    assert content(dark, bright).warnings(offsets) == []
+
+
+def test_one_dark_band_is_enough_to_be_right() -> None:
+    found = Content(BANDS)
+    pixels = np.random.default_rng(0).integers(1010, 4000, (2, 150, 150), dtype=np.uint16)
+    pixels[1] -= 1000
+    found.look(pixels, VALID)
+    assert found.warnings(NONE) == []
+
+
+def test_a_band_of_one_value_is_named() -> None:
+    found = Content(BANDS)
+    pixels = np.random.default_rng(0).integers(1, 4000, (2, 150, 150), dtype=np.uint16)
+    pixels[1] = 7
+    for half in (np.s_[:, :75], np.s_[:, 75:]):
+        found.look(pixels[half], VALID[:75])
+    (warning,) = found.warnings(NONE)
+    assert warning.startswith("B12 is 7 in every pixel")
+
+
+def test_pixels_that_are_not_valid_do_not_count() -> None:
+    found = Content(BANDS)
+    pixels = np.full((2, 150, 150), 7, np.uint16)
+    pixels[:, 0, 0] = 9
+    found.look(pixels, np.zeros_like(VALID))
+    assert found.warnings(NONE) == []
+
+
+def test_the_brightest_value_fits() -> None:
+    found = Content(BANDS)
+    found.look(np.full((2, 150, 150), 65535, np.uint16), VALID)
+    assert len(found.warnings(NONE)) == 2
+
+
+@pytest.mark.parametrize(("alike", "classified", "raises"), [(True, 25, True), (False, 25, False), (True, 9, False)])
+def test_a_model_that_always_says_the_same(alike: bool, classified: int, raises: bool) -> None:
+    grid = ProbabilityGrid.empty(PatchGrid((60, 60), 12, 12), 3)
+    grid.classified.ravel()[:classified] = True
+    grid.probabilities[grid.classified] = 0.25
+    if not alike:
+        grid.probabilities[1, 1, 1] = 0.5
+    if raises:
+        with pytest.raises(BenexpError, match="it answers the same for all 25 patches"):
+            check_answers(grid, "it")
+    else:
+        check_answers(grid, "it")
