@@ -52,6 +52,10 @@ def test_off_by_a_little_everywhere_fails() -> None:
     assert compare(always((0.2, 0.8)), always((0.21, 0.79)), patches(1), tolerance=0.05001)["passed"]
 
 
+def test_a_tolerance_of_one_allows_everything() -> None:
+    assert compare(always((0.0, 1.0)), always((1.0, 0.0)), patches(1), tolerance=1)["passed"]
+
+
 def test_a_flip_is_another_best_class_and_passes_in_a_tie_only() -> None:
     sure = (0.0, 1.0), (0.0, 1.0), (0.0, 1.0)
     tie = compare(always((0.50, 0.52), *sure), always((0.52, 0.51), *sure), patches(4), tolerance=0.05)
