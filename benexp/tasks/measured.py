@@ -65,7 +65,8 @@ def measure(request: Request, tell: Tell) -> None:
             tell({"begins": str(product)})
             job = Job(
                 product,
-                config,
+                # A grid that an earlier run saved is not to be timed: reuse is of whole measurements.
+                dataclasses.replace(config, resume=False),
                 request.overrides,
                 spec,
                 checked_layers(config),

@@ -209,6 +209,16 @@ def test_results_that_are_gone_or_others_are_measured_again(
     assert [path.name for path in requests[0].todo] == ["first", "second"]
 
 
+def test_a_saved_grid_is_never_what_is_timed(tmp_path: Path) -> None:
+    products, out = write(tmp_path / "in", only=None), tmp_path / "out"
+    assert start(products, out, "benchmark.ceiling=false") == 0
+    (out / "report.json").unlink()
+    assert (out / "only" / "only_grid.npz").exists()
+    assert start(products, out, "benchmark.ceiling=false") == 0
+    assert json.loads((out / "only" / "run.json").read_text())["grid_reused"] is False
+    assert "infer" in report(out)["tiles"][0]["stage_seconds"]
+
+
 def test_tiles_that_fail_or_kill_are_rows_and_the_others_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
