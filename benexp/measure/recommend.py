@@ -98,7 +98,7 @@ def recommend(candidates: Sequence[Candidate], reference: Candidate | None, limi
     close = [(one, found) for one, found in compared if found is None or found.verdict != "faster"]
     if close:
         runner_up, found = close[0]
-        more = f", nor from {len(close) - 1} more" if len(close) > 1 else ""
+        more = f", or from {len(close) - 1} more" if len(close) > 1 else ""
         if found is None or found.low is None or found.high is None:
             sentence += f"; too few repeats to tell it from {runner_up.name}{more}"
         else:

@@ -209,11 +209,17 @@ def red(text: str, stream: Any, environment: Mapping[str, str]) -> str:
 
 
 def explanations(configurations: Sequence[Configuration]) -> list[str]:
-    """A line for each reason to leave configurations out, and for each warning: what it is, and of which they are."""
-    reasons: dict[str, list[str]] = {}
+    """A line for each reason to leave configurations out, with all that it holds for, and for each sort of warning."""
+    left_out: dict[str, list[str]] = {}
+    warnings: dict[str, list[str]] = {}
     for one in configurations:
-        own = [one["left_out"]] if one["left_out"] else []
-        own += [verdict["sentence"] for verdict in one["verdicts"] if verdict["severity"] == "warning"]
-        for reason in dict.fromkeys(own):
-            reasons.setdefault(reason, []).append(one["configuration"])
-    return [f"{'; '.join(names)}: {reason}" for reason, names in reasons.items()]
+        if one["left_out"]:
+            left_out.setdefault(one["left_out"], []).append(one["configuration"])
+        for verdict in one["verdicts"]:
+            if verdict["severity"] == "warning":
+                warnings.setdefault(verdict["code"], []).append(verdict["sentence"])
+    lines = [f"not recommended: {reason}: {'; '.join(names)}" for reason, names in left_out.items()]
+    for code, sentences in warnings.items():
+        alike = f" (or alike: {len(sentences)} configurations)" if len(sentences) > 1 else ""
+        lines.append(f"{code}: {sentences[0].removeprefix(f'{code}: ')}{alike}")
+    return lines

@@ -68,19 +68,30 @@ class Map:
     def valid_pixels(self) -> int:
         return int(self.record()["valid_pixels"])
 
+    @property
+    def path(self) -> Path:
+        """Its grid."""
+        tile = str(self.tile["tile"])
+        return self.folder / tile / f"{tile}_grid.npz"
+
+    def check(self) -> dict[str, Any]:
+        """The record, if the saved grid is the one in it. Raises BenexpError where it is not, or not there."""
+        record = self.record()
+        try:
+            same = describe_file(self.path) == record["files"][self.path.name]
+        except OSError as error:
+            raise BenexpError(f"{self.path}: cannot be read ({error}): measure it again with resume=false") from error
+        if not same:
+            raise BenexpError(f"{self.path}: is not what the map was made of: measure it again with resume=false")
+        return record
+
     def grid(self) -> ProbabilityGrid:
         """As it was saved. Raises BenexpError where it is not there, or not the one that the map was made of."""
-        record = self.record()
-        path = self.folder / record["tile"] / f"{record['tile']}_grid.npz"
-        try:
-            same = describe_file(path) == record["files"][path.name]
-            chunking = record["config"]["chunking"]
-            patches = PatchGrid(tuple(record["shape"]), chunking["patch_size"], chunking["stride"])
-            found = ProbabilityGrid.load(path, record["grid_key"], patches) if same else None
-        except (OSError, ValueError, KeyError) as error:
-            raise BenexpError(f"{path}: cannot be read ({error}): measure it again with resume=false") from error
-        if not found:
-            raise BenexpError(f"{path}: is not what the map was made of: measure it again with resume=false")
+        record = self.check()
+        chunking = record["config"]["chunking"]
+        patches = PatchGrid(tuple(record["shape"]), chunking["patch_size"], chunking["stride"])
+        found = ProbabilityGrid.load(self.path, record["grid_key"], patches)
+        assert found  # the file is the record's, and so is its key
         return found[0]
 
 
@@ -135,9 +146,22 @@ def disagreements(maps: Sequence[Map], comparisons: Comparisons) -> list[Problem
     With all else the same, the chunk size and the repeat change nothing; the batch size and threads only ties.
     """
     return [
+        *_altered(maps),
         *_unequal(_grouped(maps, partial(_key, how=True))),
         *_beyond_ties(_grouped(maps, partial(_key, how=False)), comparisons),
     ]
+
+
+def _altered(maps: Sequence[Map]) -> list[Problem]:
+    """Saved grids that are not those the maps were made of; one that was deleted is missed where it is needed."""
+    problems = []
+    for one in maps:
+        if one.path.exists():
+            try:
+                one.check()
+            except BenexpError as error:
+                problems.append(Problem(str(error), _hashes([one])))
+    return problems
 
 
 def _unequal(groups: Sequence[Sequence[Map]]) -> list[Problem]:

@@ -34,6 +34,9 @@ def join(folder: Path, since: float, say: Callable[[str], object]) -> bool:
     write_report(folder, report)
     for line in [*table(report), *explanations(report["configurations"])]:
         say(line)
+    reference = report["reference"]
+    if reference and reference["precision"] != "fp32":
+        log.warning("the reference, %s, is %s", reference["configuration"], reference["why"])
     for problem in report["problems"]:
         log.error("%s", red(problem, sys.stderr, os.environ))
     say(report["recommendation"]["sentence"])

@@ -59,7 +59,7 @@ def test_what_is_as_fast_is_named() -> None:
     found = best([TORCH, FAST, twin, third])
     assert found.no_difference_from == ["twin", "third"]
     assert "; no difference measured from twin (" in found.sentence
-    assert found.sentence.endswith(", nor from 1 more")
+    assert found.sentence.endswith(", or from 1 more")
 
 
 def test_one_repeat_tells_nothing_for_sure() -> None:

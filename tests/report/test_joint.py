@@ -51,15 +51,20 @@ def test_long_names_and_notes_take_several_lines_within_the_width() -> None:
     assert any("chunk 2048," in line for line in lines) and any("batch 32," in line for line in lines)
 
 
-def test_a_reason_is_told_once_with_all_it_holds_for() -> None:
+def test_a_reason_is_told_once_with_all_it_holds_for_and_a_warning_once() -> None:
     note = {"code": "under-quota", "severity": "note", "sentence": "a note"}
-    warning = {"code": "stolen", "severity": "warning", "sentence": "time was stolen"}
+    stolen = [{"code": "stolen", "severity": "warning", "sentence": f"{cores} cores were stolen"} for cores in (1, 2)]
+    unstable = {"code": "unstable", "severity": "warning", "sentence": "unstable: 9 runs vary"}
     found = [
         configuration("a", left_out="failed: no"),
-        configuration("b", left_out="failed: no", verdicts=[warning]),
-        configuration("c", verdicts=[note]),
+        configuration("b", left_out="failed: no", verdicts=[stolen[0], unstable]),
+        configuration("c", verdicts=[note, stolen[1]]),
     ]
-    assert explanations(found) == ["a; b: failed: no", "b: time was stolen"]
+    assert explanations(found) == [
+        "not recommended: failed: no: a; b",
+        "stolen: 1 cores were stolen (or alike: 2 configurations)",
+        "unstable: 9 runs vary",
+    ]
 
 
 class Terminal(StringIO):

@@ -3,12 +3,15 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benexp.demo.product import write_product
 from benexp.report.joint import Configuration, JointReport
 from benexp.tasks.joint import join
 from tests.tasks.made_up_jobs import FOUR, change, write_job
@@ -171,11 +174,33 @@ def test_a_grid_that_is_not_the_maps_is_a_problem(tmp_path: Path, name: str) -> 
     other = write_job(tmp_path / "other", answers=FLIP)
     (other / "b" / name).replace(job / "b" / name)
     report = joined(tmp_path, expected=False)
-    (problem,) = report["problems"]
-    assert f"{job / 'b'}/" in problem and "measure it again with resume=false" in problem
+    assert len(report["problems"]) == 2
+    for problem in report["problems"]:
+        assert f"{job / 'b'}/" in problem and "measure it again with resume=false" in problem
     found = report["configurations"]["torch, batch 8"]
     assert found["flips_per_million"] is None
     assert name in found["flips_unknown"]
+
+
+def test_a_grid_that_was_altered_behind_equal_hashes_is_a_problem(tmp_path: Path) -> None:
+    write_job(tmp_path, repeat=1)
+    job = write_job(tmp_path, repeat=2)
+    other = write_job(tmp_path / "other", answers=FLIP)
+    (other / "b" / "b_grid.npz").replace(job / "b" / "b_grid.npz")
+    report = joined(tmp_path, expected=False)
+    (problem,) = report["problems"]
+    assert problem.startswith(f"{job / 'b' / 'b_grid.npz'}: is not what the map was made of")
+    assert report["recommendation"]["configuration"] is None
+
+
+def test_a_grid_that_was_deleted_is_missed_where_it_is_needed(tmp_path: Path) -> None:
+    for batch in (32, 8):
+        (write_job(tmp_path, batch=batch) / "b" / "b_grid.npz").unlink()
+    joined(tmp_path)
+    (write_job(tmp_path, precision="int8", answers=FLIP) / "b" / "b_grid.npz").unlink()
+    found = joined(tmp_path)["configurations"]["torch, int8, batch 32"]
+    assert "b_grid.npz: cannot be read" in found["flips_unknown"]
+    assert found["flips_per_million"] is None
 
 
 def test_another_question_is_neither_compared_nor_recommended(tmp_path: Path) -> None:
@@ -195,6 +220,50 @@ def test_without_a_model_there_is_no_reference(tmp_path: Path) -> None:
     write_job(tmp_path, backend="null")
     report = joined(tmp_path)
     assert (report["reference"], report["recommendation"]["configuration"]) == (None, None)
+
+
+def sweep(products: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """What a user would type, with times that may vary as they like."""
+    swept = (
+        "backend=null,onnxruntime-cpu",
+        "chunking.chunk_size=120,240",
+        "benchmark.unstable=0.99",
+        "benchmark.ceiling=false",
+    )
+    quick = ("backend.batch_size=1", "backend.threads=1", "benchmark.warmup=0", "chunking.stride=120")
+    where = (f"input_dir={products}", f"output_folder={out}", "recommend.max_flips_per_million=50")
+    command = [sys.executable, "-m", "benexp", "-m", "task=benchmark", "model=demo", *swept, *quick, *where]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_real_sweep_recommends_and_an_altered_grid_fails_it_when_it_is_resumed(tmp_path: Path) -> None:
+    products, out = tmp_path / "products", tmp_path / "out"
+    write_product(products, 240, seed=7)
+    done = sweep(products, out)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((out / "report.json").read_text())
+    names = [f"{backend}, chunk {chunk}" for backend in ("null", "onnxruntime-cpu") for chunk in (120, 240)]
+    assert [one["configuration"] for one in report["configurations"]] == names
+    assert [one["flips_per_million"] for one in report["configurations"]] == [None, None, 0, 0]
+    assert [one["left_out"] for one in report["configurations"]] == [*["it classifies nothing"] * 2, None, None]
+    assert report["reference"]["configuration"] == "onnxruntime-cpu, chunk 120"
+    sentence = report["recommendation"]["sentence"]
+    assert sentence.startswith("fastest with at most 50 flipped pixels per million: onnxruntime-cpu, chunk ")
+    assert sentence in done.stdout.splitlines()
+    before = {path: path.read_bytes() for path in out.glob("jobs/*/1/*/run.json")}
+    (grid,) = (out / report["configurations"][3]["jobs"][0]).glob("*/*_grid.npz")
+    (other,) = (out / report["configurations"][0]["jobs"][0]).glob("*/*_grid.npz")
+    grid.write_bytes(other.read_bytes())
+    resumed = sweep(products, out)
+    assert resumed.returncode == 1
+    assert f"{grid.name}: is not what the map was made of" in resumed.stderr
+    assert "\033" not in resumed.stderr
+    # All its jobs are in the report, and none was measured again.
+    assert before == {path: path.read_bytes() for path in before}
+    report = json.loads((out / "report.json").read_text())
+    assert [one["configuration"] for one in report["configurations"]] == names
+    assert all(tile["reused"] for tile in report["tiles"])
 
 
 def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:
