@@ -13,6 +13,7 @@ import queue
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,19 +41,21 @@ class _Recorder:
         self._is_ready = self._said_where = self._gave_up = False
         self.sweeps: dict[str, float] = {}
         """The folders of the sweeps that were opened, and when."""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         # -P keeps a folder that happens to be the current one out of what can be imported.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "benexp.tracking.recorder"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if "HYDRA_FULL_ERROR" in os.environ else subprocess.DEVNULL,
+            stderr=self._errors,
             env=environment,
             encoding="utf-8",
             # Ctrl-C reaches the work alone.
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, name="recorder-answers", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="recorder-answers", daemon=True)
+        self._listener.start()
         names = ("uri", "experiment", "max_file_mb", "max_run_mb")
         self._write({name: getattr(tracking, name) for name in names})
         self._waiting = 0
@@ -61,7 +64,9 @@ class _Recorder:
         assert self._process.stdout
         for line in self._process.stdout:
             self._answers.put(json.loads(line))
-        self._answers.put({"failed": "the process that records ended"})
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        self._answers.put({"failed": f"the process that records ended: {said[-1] if said else 'it said nothing'}"})
 
     def _write(self, message: Mapping[str, Any]) -> None:
         assert self._process.stdin
@@ -120,6 +125,8 @@ class _Recorder:
             self._process.stdin.close()
         self._process.kill()
         self._process.wait()
+        self._listener.join()
+        self._errors.close()
 
 
 _recorders: dict[str, _Recorder] = {}
@@ -148,13 +155,17 @@ def is_wanted(config: Config, overrides: Sequence[str]) -> bool:
     """
     if config.tracking.name != "mlflow" or config.task.name not in TASKS or config.dry_run:
         return False
-    if importlib.util.find_spec("mlflow"):
+    if _is_installed():
         return True
     by_name = any(override.lstrip("+").startswith("tracking") for override in overrides)
     if by_name or "MLFLOW_TRACKING_URI" in os.environ:
         raise BenexpError(f"tracking=mlflow needs mlflow: {INSTALL}, or set tracking=none")
     log.info("not recorded in MLflow, which is not installed: %s (tracking=none: never)", INSTALL)
     return False
+
+
+def _is_installed() -> bool:
+    return importlib.util.find_spec("mlflow") is not None
 
 
 @contextlib.contextmanager

@@ -37,6 +37,8 @@ LOCK_SECONDS = 20
 """How long a database file that others write to is waited for."""
 SAMPLES = 200
 """Samples of the system that are told of one run."""
+PAGES = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens MLflow's pages for training and its like; those for language models come first otherwise."""
 INTERVAL = 2
 """Seconds between them, at first, where MLflow's own variable sets no others."""
 BATCH = 1000
@@ -101,7 +103,7 @@ class Destination:
         artifacts = (folder / ARTIFACTS).as_uri() if folder else None
         if not (found := self._client.get_experiment_by_name(name)):
             try:
-                return str(self._client.create_experiment(name, artifact_location=artifacts))
+                return str(self._client.create_experiment(name, artifacts, PAGES))
             except MlflowException:
                 if not (found := self._client.get_experiment_by_name(name)):
                     raise

@@ -49,7 +49,7 @@ def tell(record: Record) -> Told:
         status=STATUS[content.get("status", "done")],
         seconds=_seconds(content),
         params=_params(config) if record.kind != "sweep" else _common(record),
-        metrics=[(key(name), float(value), step) for name, value, step in metrics],
+        metrics=[(key(name), float(f"{value:.6g}"), step) for name, value, step in metrics],
         tags=_tags(content, record.kind) | {"record": str(record.path.resolve())},
         command=record.command,
         config=config,
@@ -148,7 +148,8 @@ def _seconds(content: Mapping[str, Any]) -> float:
 
 def _tags(content: Mapping[str, Any], kind: str) -> dict[str, str]:
     machine = content.get("environment") or content.get("made_by") or {}
-    tiles = content.get("tiles", ())
+    # Of a sweep the tiles are those of many configurations.
+    tiles = content.get("tiles", ()) if kind != "sweep" else ()
     model = content.get("model") or content.get("made_by", {}).get("model")
     backend: Mapping[str, Any] = content.get("backend") or next(
         (tile.get("backend") for tile in tiles if tile.get("backend")), {}
