@@ -1,5 +1,6 @@
 """The Hydra entry point: quote paths, compose, check, run the task; and the same from Python."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -151,12 +152,18 @@ def run(
 
     `overrides` are what the user asked for, in Hydra's grammar: records show them. `say` is told what was done.
     """
-    if in_sweep and composed.task.name == "benchmark" and not composed.dry_run:
-        from benexp.tasks.failed_job import failure_reported
+    with _failure_reported(composed, overrides, in_sweep):
+        return _run(composed, overrides, say, in_sweep)
 
-        with failure_reported(composed, overrides):
-            return _run(composed, overrides, say, in_sweep)
-    return _run(composed, overrides, say, in_sweep)
+
+def _failure_reported(
+    composed: "DictConfig", overrides: Sequence[str], in_sweep: bool
+) -> "contextlib.AbstractContextManager[None]":
+    if not in_sweep or composed.task.name != "benchmark" or composed.dry_run:
+        return contextlib.nullcontext()
+    from benexp.tasks.failed_job import failure_reported
+
+    return failure_reported(composed, overrides)
 
 
 def _run(
@@ -174,7 +181,9 @@ def _run(
             config.output_folder = str(Path(config.output_folder) / str(config.benchmark.repeat))
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
-    with tracked(config, overrides, Path(composed.output_folder) if in_sweep else None):
+    sweep = Path(composed.output_folder) if in_sweep else None
+    # Reported here already, and not only where a wrong configuration is, for MLflow to be told of it.
+    with tracked(config, overrides, sweep), _failure_reported(composed, overrides, in_sweep):
         records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(
             config, overrides, say
         )

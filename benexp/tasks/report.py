@@ -6,7 +6,7 @@ from typing import Any
 
 from benexp.config import Config
 from benexp.errors import BenexpError
-from benexp.tracking.records import SWEEP, Record, find, mark_parent, parent, sent
+from benexp.tracking.records import JOBS, REPORT, SWEEP, Record, find, mark_parent, parent, read, sent
 from benexp.tracking.sending import Destination, UnreachableError
 
 
@@ -51,32 +51,37 @@ class _Sweeps:
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
-        self._jobs: dict[Path, list[Record]] = {}
+        self._runs: dict[Path, str] = {}
+        """By the sweep's folder."""
 
     def send(self, record: Record) -> str:
         folder = record.path.parent if record.kind == SWEEP else record.sweep
         if folder is None:
             return self._destination.send(record, None)
-        above = self._parent(folder, record)
+        above = self._run(folder, record)
         if record.kind == SWEEP:
             return self._destination.send(record, None, above)
-        self._jobs.setdefault(folder, []).append(record)
         return self._destination.send(record, above)
 
-    def _parent(self, folder: Path, first: Record) -> str:
-        uri = self._destination.uri
-        if found := parent(folder, uri):
-            return found
-        opened = self._destination.open(folder.resolve().name, "", first.ended - float(first.content.get("seconds", 0)))
-        mark_parent(folder, uri, opened)
-        # Those that were sent while there was none.
-        for job in find(folder / "jobs"):
-            if there := sent(job, uri):
-                self._destination.adopt(there.run_id, opened)
-        return opened
+    def _run(self, folder: Path, first: Record) -> str:
+        if folder not in self._runs:
+            uri = self._destination.uri
+            run_id = parent(folder, uri)
+            if run_id is None:
+                began = first.ended - float(first.content.get("seconds") or 0)
+                run_id = self._destination.open(folder.resolve().name, "", began)
+                mark_parent(folder, uri, run_id)
+            self._runs[folder] = run_id
+        return self._runs[folder]
 
     def close(self) -> None:
-        for folder, jobs in self._jobs.items():
-            above = self._parent(folder, jobs[0])
-            failed = any(job.content.get("status", "done") != "done" for job in jobs)
-            self._destination.close(above, "failed" if failed else "done", max(job.ended for job in jobs))
+        """End the sweeps' runs, with all their jobs beneath them, also those that were sent before."""
+        for folder, run_id in self._runs.items():
+            report = read(folder / REPORT)
+            report = report if report and report.kind == SWEEP else None
+            jobs = list(find(folder / JOBS))
+            for job in jobs:
+                self._destination.adopt(job, run_id, report)
+            every = [report] if report else jobs
+            failed = any(record.content.get("status", "done") != "done" for record in every)
+            self._destination.close(run_id, "failed" if failed else "done", max(record.ended for record in every))

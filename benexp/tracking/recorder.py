@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benexp.errors import BenexpError
-from benexp.tracking.records import SWEEP, find, mark, mark_parent, parent, read, sent
+from benexp.tracking.records import JOBS, REPORT, SWEEP, find, mark, mark_parent, parent, read
 from benexp.tracking.sending import Destination, SystemSampler, UnreachableError, import_mlflow
 from benexp.tracking.telling import tell_failure
 
@@ -92,12 +92,13 @@ class Recorder:
         run_id = self._opened.pop(request["folder"], None)
         if run_id is None:
             raise UnreachableError("the run of the sweep could not be opened")
-        report = folder / "report.json"
-        if report.is_file() and report.stat().st_mtime >= began and (record := read(report)) and record.kind == SWEEP:
-            destination.send(record, None, run_id)
-        for job in find(folder / "jobs", began):
-            if found := sent(job, destination.uri):
-                destination.adopt(found.run_id, run_id)
+        report = read(folder / REPORT)
+        if report and (report.kind != SWEEP or report.ended < began):
+            report = None  # of an earlier one
+        if report:
+            destination.send(report, None, run_id)
+        for job in find(folder / JOBS, began):
+            destination.adopt(job, run_id, report)
         destination.close(run_id, request["status"], time.time())
         return {"page": destination.page(run_id)}
 

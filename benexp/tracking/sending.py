@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from benexp.errors import BenexpError, one_line
 from benexp.tracking.records import ARTIFACTS, Record, Sent, mark, samples, sent
-from benexp.tracking.telling import Told, tell, told_of_command
+from benexp.tracking.telling import Told, differences, tell, told_of_command
 
 SETTINGS = {
     # A server that does not answer must not hold up anything for long.
@@ -154,11 +154,16 @@ class Destination:
             self._client.set_tag(run_id, "status", status)
             self._client.set_terminated(run_id, STATUS_OF_SWEEP[status], int(ended * 1000))
 
-    def adopt(self, run_id: str, parent: str) -> None:
-        """Put a run beneath that of its sweep, if it is beneath none."""
+    def adopt(self, job: Record, parent: str, sweep: Record | None) -> None:
+        """Put a job's run, if it was sent, beneath that of its sweep, whose report may know more of it."""
+        there = sent(job, self.uri)
+        if there is None:
+            return
         with _in_words(self.uri):
-            if "mlflow.parentRunId" not in self._client.get_run(run_id).data.tags:
-                self._client.set_tag(run_id, "mlflow.parentRunId", parent)
+            if "mlflow.parentRunId" not in self._client.get_run(there.run_id).data.tags:
+                self._client.set_tag(there.run_id, "mlflow.parentRunId", parent)
+            for name, value in (differences(sweep, job) if sweep else {}).items():
+                self._client.log_metric(there.run_id, name, value, int(job.ended * 1000), 0)
 
     def _create(self, told: Told, began: float, parent: str | None) -> str:
         tags = {"mlflow.runName": told.name, "mlflow.user": _user()}

@@ -143,7 +143,7 @@ def _words(config: Mapping[str, Any], name: str | None = None) -> str:
 
 
 def _seconds(content: Mapping[str, Any]) -> float:
-    return float(content.get("seconds") or content.get("totals", {}).get("seconds") or 0)
+    return float(content.get("seconds") or (content.get("totals") or {}).get("seconds") or 0)
 
 
 def _tags(content: Mapping[str, Any], kind: str) -> dict[str, str]:
@@ -156,7 +156,7 @@ def _tags(content: Mapping[str, Any], kind: str) -> dict[str, str]:
     )
     codes = sorted({verdict["code"] for tile in tiles for verdict in tile.get("verdicts", ())})
     command = content.get("command") or content.get("made_by", {}).get("command")
-    errors = [f"{tile['tile']}: {tile['error']}" for tile in tiles if tile.get("error")]
+    errors = [f"{tile['tile']}: {tile['error']}".removeprefix(": ") for tile in tiles if tile.get("error")]
     known = {
         "task": "benchmark" if kind == "sweep" else kind,
         "status": content.get("status", "done"),
@@ -172,6 +172,7 @@ def _tags(content: Mapping[str, Any], kind: str) -> dict[str, str]:
         "map_hash": content.get("map_hash") or " ".join(tile["map_hash"] for tile in tiles if tile.get("map_hash")),
         "verdicts": " ".join(codes),
         "errors": "; ".join([*errors, *content.get("problems", ())]),
+        "recommendation": content.get("recommendation", {}).get("sentence"),
         **told_of_command(command or ""),
     }
     return {name: cut(str(value), LONGEST_TAG) for name, value in known.items() if value}
@@ -194,6 +195,8 @@ def _of_benchmark(report: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
     """The whole run's; under `tile.` those of each tile, a step per tile."""
     tiles = [tile for tile in report["tiles"] if tile["status"] == "done"]
     totals = report["totals"]
+    if totals is None:  # it failed before it measured
+        return
     yield "seconds.total", totals["seconds"], 0
     for stage in STAGES:
         yield f"seconds.{stage}", sum(tile["stage_seconds"].get(stage, 0.0) for tile in tiles), 0
@@ -229,12 +232,25 @@ def _of_benchmark(report: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
 
 
 def _of_sweep(report: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
-    found = report["configurations"]
-    yield "jobs", len(report.get("jobs", ())), 0
-    yield "configurations", len(found), 0
-    yield "problems", len(report.get("problems", ())), 0
-    speeds = [one["patches"] / one["median"]["median"] for one in found if one.get("median") and one.get("patches")]
-    yield "patches_per_second", max(speeds, default=None), 0
+    """What the recommended configuration is worth; each configuration's figures are with its jobs."""
+    advice = report["recommendation"]
+    best = next((one for one in report["configurations"] if one["config_hash"] == advice["config_hash"]), None)
+    yield "jobs", len(report["jobs"]), 0
+    yield "configurations", len(report["configurations"]), 0
+    yield "problems", len(report["problems"]), 0
+    if best:
+        speed = best["patches_per_second"] or {}
+        yield "recommended.patches_per_second", speed.get("median"), 0
+        yield "recommended.memory_mb", _mega(best["memory_bytes"]), 0
+        yield "recommended.flips_per_million", best["flips_per_million"], 0
+
+
+def differences(sweep: Record, job: Record) -> dict[str, float]:
+    """What only the joint report knows of a job: how its map differs from the reference's."""
+    own = job.content.get("config_hash")
+    found: Mapping[str, Any] = next((one for one in sweep.content["configurations"] if one["config_hash"] == own), {})
+    flips = found.get("flips_per_million")
+    return {} if flips is None else {"flips_per_million": float(flips)}
 
 
 def _of_comparison(comparison: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:

@@ -68,8 +68,11 @@ def benchmark_record(folder: Path, *tiles: dict[str, Any], **more: Any) -> Path:
 
 def sweep_record(folder: Path, *jobs: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    one = {"patches": 40, "median": {"median": 2.0}}
+    one = {"config_hash": "c", "patches_per_second": {"median": 20.0}, "memory_bytes": 10**8, "flips_per_million": 7.0}
+    report = {
+        **{"status": "done", "environment": MACHINE, "jobs": list(jobs), "configurations": [one], "tiles": []},
+        **{"problems": [], "recommendation": {"config_hash": "c", "sentence": "fastest: null"}},
+    }
     path = folder / "report.json"
-    report = {"status": "done", "environment": MACHINE, "jobs": list(jobs), "configurations": [one], "tiles": []}
-    path.write_text(json.dumps(report | {"problems": []}))
+    path.write_text(json.dumps(report))
     return path

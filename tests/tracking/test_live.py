@@ -14,7 +14,7 @@ from benexp.demo.product import write_product
 from benexp.tracking import live, sending
 from benexp.tracking.records import find, samples, sent
 from benexp.tracking.sending import Destination, UnreachableError
-from tests.tracking.builders import run_record
+from tests.tracking.builders import benchmark_record, run_record, sweep_record, tile
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -101,6 +101,22 @@ def test_what_was_cut_off_is_completed_in_the_same_run(tmp_path: Path, monkeypat
     assert names == {"command.txt", "config.yaml", "not_copied.json", "run.json", "viewer.html"}
     folder = Path(client.download_artifacts(before.run_id, "not_copied.json"))
     assert str(tmp_path / "a" / "a_class.tif") in folder.read_text()
+
+
+def test_a_sweep_is_sent_later_as_a_whole(tmp_path: Path) -> None:
+    uri, out = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "out"
+    sweep_record(out, "jobs/c/1", "jobs/d/1")
+    for name in ("c", "d"):
+        benchmark_record(out / "jobs" / name / "1", tile("a"), config_hash=name)
+    assert main(["task=report", "tracking=mlflow", f"output_folder={out}", f"tracking.uri={uri}"]) == 0
+    client = sending.import_mlflow().MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("benexp").experiment_id])
+    (above,) = [run for run in runs if run.info.run_name == "out"]
+    jobs = [run for run in runs if run is not above]
+    assert [run.data.tags["mlflow.parentRunId"] for run in jobs] == [above.info.run_id] * 2
+    assert [run.data.metrics.get("flips_per_million") for run in jobs].count(7) == 1
+    assert above.data.tags["recommendation"] == "fastest: null"
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_without_the_library_a_line_says_how_to_install_it(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([*command, *stores], stdout=log, stderr=log, env=quiet, start_new_session=True)
         try:
@@ -44,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield uri
         finally:
             # Its workers are its children.
-            os.killpg(process.pid, 15)
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -89,6 +90,18 @@ def test_a_sweep_is_a_run_with_a_run_for_each_job(sweep: Sweep) -> None:
     assert sweep.parent.info.start_time <= min(run.info.start_time for run in sweep.jobs)
 
 
+def test_the_sweeps_run_has_the_joint_report(sweep: Sweep) -> None:
+    assert (sweep.parent.data.metrics["jobs"], sweep.parent.data.metrics["problems"]) == (4, 0)
+    files = {file.path for file in sweep.client.list_artifacts(sweep.parent.info.run_id)}
+    assert {"report.json", "benchmark_report.csv", "command.txt"} <= files
+    flips = [run.data.metrics["flips_per_million"] for run in sweep.jobs if _runs_onnx(run)]
+    assert flips == [0, 0]
+
+
+def _runs_onnx(run: Any) -> bool:
+    return "OnnxRuntime" in run.data.params["backend._target_"]
+
+
 def test_a_job_has_its_measurements_and_tags(sweep: Sweep) -> None:
     for run in sweep.jobs:
         metrics, tags = run.data.metrics, run.data.tags
@@ -118,10 +131,7 @@ def test_the_model_is_logged_once_and_loads(sweep: Sweep, small_onnx: Path) -> N
     onnxruntime = pytest.importorskip("onnxruntime")
     mlflow = import_mlflow()
     mlflow.set_tracking_uri(sweep.uri)
-    ran = {
-        run.data.tags.get("onnx_model") for run in sweep.jobs if "OnnxRuntime" in run.data.params["backend._target_"]
-    }
-    (model,) = ran
+    (model,) = {run.data.tags.get("onnx_model") for run in sweep.jobs if _runs_onnx(run)}
     found = mlflow.models.get_model_info(model).signature
     (taken,), (given,) = found.inputs.inputs, found.outputs.inputs
     assert (taken.name, taken.type, taken.shape) == ("patches", np.dtype("float32"), (-1, 10, 120, 120))

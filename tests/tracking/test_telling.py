@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benexp.tracking.records import Record, read
-from benexp.tracking.telling import Told, key, tell, tell_failure
+from benexp.tracking.telling import Told, differences, key, tell, tell_failure
 from tests.tracking.builders import CONFIG, benchmark_record, run_record, sweep_record, tile
 
 
@@ -49,6 +49,12 @@ def test_a_benchmark_has_a_step_for_each_tile(tmp_path: Path) -> None:
     assert {folder for _, folder in found.files} == {"", "tiles/a", "tiles/c"}
 
 
+def test_a_benchmark_that_failed_before_it_measured_has_its_error(tmp_path: Path) -> None:
+    failed = {"tile": "", "status": "failed", "error": "no weights", "model": "demo", "backend_name": "null"}
+    found = told(benchmark_record(tmp_path, failed, status="failed", totals=None, startups=[], ceiling=None))
+    assert (found.status, found.metrics, found.tags["errors"]) == ("FAILED", [], "no weights")
+
+
 def test_a_sweep_has_the_parameters_that_its_jobs_share(tmp_path: Path) -> None:
     other = CONFIG | {"chunking": {"chunk_size": 1024, "stride": 60}}
     benchmark_record(tmp_path / "jobs" / "c" / "1", tile("a"))
@@ -56,7 +62,14 @@ def test_a_sweep_has_the_parameters_that_its_jobs_share(tmp_path: Path) -> None:
     found = told(sweep_record(tmp_path, "jobs/c/1", "jobs/d/1", "jobs/gone/1"))
     assert found.params["chunking.stride"] == "60"
     assert "chunking.chunk_size" not in found.params
-    assert latest(found) == {"jobs": 3, "configurations": 1, "problems": 0, "patches_per_second": 20}
+    recommended = {"patches_per_second": 20, "memory_mb": 100, "flips_per_million": 7}
+    expected = {"jobs": 3, "configurations": 1, "problems": 0}
+    assert latest(found) == expected | {f"recommended.{name}": value for name, value in recommended.items()}
+    assert found.tags["recommendation"] == "fastest: null"
+    sweep, job = read(tmp_path / "report.json"), read(tmp_path / "jobs" / "c" / "1" / "report.json")
+    assert sweep
+    assert job
+    assert differences(sweep, job) == {"flips_per_million": 7}
 
 
 def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
