@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files as resources
 from pathlib import Path
@@ -98,6 +99,8 @@ def write_viewer(
         "ramp": RAMP,
         "ends": {"confidence": ["0", "1"], "entropy": [f"{bits}, undecided", "0, sure"], "gap": ["0", "1"]},
     }
+    with ThreadPoolExecutor(max(1, len(pictures))) as pool:
+        addresses = pool.map(lambda picture: embedding.picture(picture.colours, picture.valid), pictures)
     scripts = [_script(name) for name in SCRIPTS]
     html = (
         _environment()
@@ -112,7 +115,7 @@ def write_viewer(
             notices=grid_part.notices,
             km2=f"{int(counts.sum()) * pixel_area / 1e6:,.1f}",
             data=data,
-            blobs=grid_part.blobs | {key: embedding.picture(p.colours, p.valid) for key, p in shown.items()},
+            blobs=grid_part.blobs | dict(zip(shown, addresses, strict=True)),
             results=RESULTS,
             facts=_facts(record),
             slowest=max([*record["stage_seconds"].values(), 1e-9]),
