@@ -39,14 +39,14 @@ class Embedded:
     notices: list[str]
 
 
-def embed(grid: ProbabilityGrid, window: npt.NDArray[np.float64], *, grid_bytes: int = GRID_BYTES) -> Embedded:
+def embed(grid: ProbabilityGrid, window: npt.NDArray[np.float64]) -> Embedded:
     """The grid, blended with `window`, as well as there is room for it."""
     patches = grid.patches
     rows, cols = patches.rows, patches.cols
     probabilities, classified = grid.probabilities, grid.classified
     notices = []
     every = 1
-    while 2 * probabilities.size > grid_bytes and (every + 1) * patches.stride <= patches.patch_size:
+    while 2 * probabilities.size > GRID_BYTES and (every + 1) * patches.stride <= patches.patch_size:
         every += 1
         kept_rows, kept_cols = (_every(len(origins), every) for origins in (patches.rows, patches.cols))
         rows, cols = patches.rows[kept_rows], patches.cols[kept_cols]
@@ -57,7 +57,7 @@ def embed(grid: ProbabilityGrid, window: npt.NDArray[np.float64], *, grid_bytes:
             f"This page holds every {_ordinal(every)} patch along each axis, to stay small enough for a mail: its map "
             "is smoother than the GeoTIFFs, and classes at their edges may differ. Areas are those of the GeoTIFFs."
         )
-    exact = 4 * probabilities.size <= grid_bytes
+    exact = 4 * probabilities.size <= GRID_BYTES
     if not exact:
         notices.append(
             f"Probabilities in this page are rounded to 1/{_UINT16}: classes whose probabilities are closer than "
@@ -93,7 +93,7 @@ def packed(array: npt.NDArray[Any]) -> str:
     return _base64(zlib.compress(array.tobytes(), 1))
 
 
-def picture(colours: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_], *, most_bytes: int = PICTURE_BYTES) -> str:
+def picture(colours: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> str:
     """Colours [3, h, w], transparent where not `valid` [h, w], as the address of an image (`data:`)."""
     image = rgba(np.moveaxis(colours, 0, -1), valid)
     while True:
@@ -101,7 +101,7 @@ def picture(colours: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_], *, mos
             file = io.BytesIO()
             # Method 2 takes half the time of the usual 4, for a twentieth more bytes.
             image.save(file, "WEBP", quality=quality, method=2)
-            if file.tell() <= most_bytes:
+            if file.tell() <= PICTURE_BYTES:
                 return f"data:image/webp;base64,{_base64(file.getvalue())}"
         image = image.resize((-(-image.width * 3 // 4), -(-image.height * 3 // 4)), Image.Resampling.BOX)
 

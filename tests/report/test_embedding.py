@@ -39,18 +39,22 @@ def test_a_small_grid_travels_as_it_is() -> None:
     assert np.allclose(found.facts["window"], WINDOW)
 
 
-def test_a_larger_grid_is_rounded_and_says_so() -> None:
+def test_a_larger_grid_is_rounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = random_grid(6)
-    found = embed(grid, WINDOW, grid_bytes=4 * grid.probabilities.size - 1)
+    monkeypatch.setattr(embedding, "GRID_BYTES", 4 * grid.probabilities.size - 1)
+    found = embed(grid, WINDOW)
     values = unpacked(found, "probabilities", "<u2") * found.facts["scale"]
     assert np.abs(values - grid.probabilities.ravel()).max() <= 0.51 / 65535
     assert not found.facts["exact"] and "rounded" in found.notices[0]
 
 
 @pytest.mark.parametrize(("stride", "kept"), [(2, [0, 4, 88]), (6, [0, 12, 88]), (7, [0, 7, 88])])
-def test_a_grid_too_large_is_thinned_as_far_as_patches_still_meet(stride: int, kept: list[int]) -> None:
+def test_a_grid_too_large_is_thinned_as_far_as_patches_still_meet(
+    stride: int, kept: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     grid = random_grid(stride)
-    found = embed(grid, WINDOW, grid_bytes=grid.probabilities.size)
+    monkeypatch.setattr(embedding, "GRID_BYTES", grid.probabilities.size)
+    found = embed(grid, WINDOW)
     rows = found.facts["rows"]
     assert [*rows[:2], rows[-1]] == kept
     assert max(np.diff(rows)) <= 12
@@ -69,12 +73,13 @@ def test_a_ragged_mask_is_coarsened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(np.unpackbits(bits, axis=1, count=65).astype(bool), grid.valid[::2, ::2])
 
 
-def test_pictures_keep_their_limit_and_their_holes() -> None:
+def test_pictures_keep_their_limit_and_their_holes(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (3, 200, 300), dtype=np.uint8)
     valid = np.ones((200, 300), bool)
     valid[:50] = False
     for most, size in ((1_000_000, (300, 200)), (15_000, (225, 150))):
-        address = picture(noise, valid, most_bytes=most)
+        monkeypatch.setattr(embedding, "PICTURE_BYTES", most)
+        address = picture(noise, valid)
         data = base64.b64decode(address.removeprefix("data:image/webp;base64,"))
         image = Image.open(io.BytesIO(data))
         assert len(data) <= most and image.size == size

@@ -1,5 +1,6 @@
 """viewer.html as a person meets it: in a browser, from disk, against the GeoTIFFs beside it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from rasterio.warp import transform
 from benexp import classify
 from benexp.backends.base import Backend
 from benexp.classes import CLASSES, NAMES
+from benexp.report import embedding
+from benexp.sidecars import RAMP
 from tests.products.builders import random_arrays, write_folder
 
 SHAPE = (260, 330)
@@ -29,18 +32,26 @@ class Graded(Backend):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of a run over a product with a bad name, in which brightness changes, and one corner is empty."""
+def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A product with a bad name, in which brightness changes, and one corner is empty."""
     rows, cols = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
     arrays = random_arrays(SHAPE)
     for i, band in enumerate(("B02", "B03", "B08")):
         arrays[band] = (2500 + 2000 * np.sin(rows / (70 + 20 * i) + cols / (90 - 20 * i))).astype(np.uint16)
     arrays["B02"][:60, :70] = 0
-    product = write_folder(tmp_path_factory.mktemp("product") / HOSTILE, arrays=arrays)
-    out = tmp_path_factory.mktemp("out")
+    return write_folder(tmp_path_factory.mktemp("product") / HOSTILE, arrays=arrays)
+
+
+def run(product: Path, out: Path) -> Path:
+    """Classify the product; the folder of its results."""
     backend = "backend._target_=tests.report.test_viewer_page.Graded"
-    record = classify(product, out, "model=demo", "offset=none", "chunking.stride=30", backend)
+    record = classify(product, out, "model=demo", "offset=none", "tracking=none", "chunking.stride=30", backend)
     return out / str(record["tile"])
+
+
+@pytest.fixture(scope="module")
+def made(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(product, tmp_path_factory.mktemp("out"))
 
 
 def values(folder: Path, layer: str) -> np.ndarray:
@@ -81,6 +92,28 @@ def test_the_pointer_reads_what_the_geotiffs_hold(made: Path, visit: Callable[..
     assert "No class here" in page.locator("#readout").inner_text()
 
 
+def test_a_rounded_grid_reads_nearly_the_same(
+    made: Path, product: Path, tmp_path: Path, visit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "GRID_BYTES", 3 * 6 * 8 * 19)
+    monkeypatch.setattr(embedding, "MASK_BYTES", 60)
+    # The saved grid is used again, so that this takes a second.
+    (tmp_path / made.name).mkdir()
+    shutil.copy(next(made.glob("*_grid.npz")), tmp_path / made.name)
+    page = visit(run(product, tmp_path) / "viewer.html").page
+    assert page.evaluate("data.grid.exact") is False and page.evaluate("data.grid.maskStep") == 2
+    assert page.get_by_text("rounded to 1/65535").is_visible()
+    ids, best, gap = (values(made, layer) for layer in ("class", "maxprob", "gap"))
+    pixels = np.argwhere((ids != 255) & (gap > 1e-4))[::997].tolist()
+    found = page.evaluate(
+        "(pixels) => pixels.map(([row, col]) => grid.at(row, col)).map((p) => [p.first, p.probabilities[p.first]])",
+        pixels,
+    )
+    for (row, col), (first, probability) in zip(pixels, found, strict=True):
+        assert first == ids[row, col]
+        assert probability == pytest.approx(best[row, col], abs=2e-5)
+
+
 def test_the_pointer_reads_coordinates(made: Path, visit: Callable[..., Any]) -> None:
     page = visit(made / "viewer.html").page
     point(page, 200, 300)
@@ -112,6 +145,28 @@ def test_the_map_has_the_colours_of_the_classes(made: Path, visit: Callable[...,
     pixels = np.random.default_rng(2).integers((0, 0), SHAPE, (12, 2)).tolist()
     for (row, col), shown in zip(pixels, colours(page, pixels), strict=True):
         assert shown == ([*CLASSES[ids[row, col]].rgb, 255] if ids[row, col] != 255 else [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("result", "layer", "ends"),
+    [
+        ("confidence", "maxprob", (0, 1)),
+        ("entropy", "entropy", (np.log2(19), 0)),
+        ("gap", "gap", (0, 1)),
+    ],
+)
+def test_amounts_have_the_colours_of_the_ramp(
+    result: str, layer: str, ends: tuple[float, float], made: Path, visit: Callable[..., Any]
+) -> None:
+    page = visit(made / "viewer.html").page
+    page.locator(f"input[value={result}]").check(force=True)
+    amounts = values(made, layer)
+    pixels = np.argwhere(~np.isnan(amounts))[::5003].tolist()
+    ramp = np.array([list(bytes.fromhex(colour[1:])) for colour in RAMP])
+    for (row, col), shown in zip(pixels, colours(page, pixels), strict=True):
+        along = 4 * (amounts[row, col] - ends[0]) / (ends[1] - ends[0])
+        expected = [np.interp(along, range(5), part) for part in ramp.T]
+        assert shown == pytest.approx([*expected, 255], abs=2)
 
 
 def screen(page: Any) -> bytes:
