@@ -32,7 +32,7 @@ size, so that the order of additions, and with it the last bit of every pixel, i
 Kind = TypeVar("Kind", bound=Format)
 
 # In bytes. Without it GDAL takes 5 % of the machine's memory.
-_CACHE = 256 * 2**20
+CACHE = 256 * 2**20
 
 
 class RasterWriter(Generic[Kind]):
@@ -184,7 +184,7 @@ class RasterWriter(Generic[Kind]):
     @contextmanager
     def _environment(self) -> Iterator[None]:
         try:
-            with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+            with rasterio.Env(GDAL_CACHEMAX=CACHE):
                 yield
         # A SystemError is rasterio's word for a failure that GDAL gave no reason for.
         except (RasterioError, CPLE_BaseError, OSError, SystemError) as error:

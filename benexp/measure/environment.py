@@ -117,6 +117,21 @@ def _memory_limit(root: Path) -> float | None:
     return round(min(limits) / 1e9, 1) if min(limits) < limits[0] else None
 
 
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that may still be taken: what the machine has free, or its control groups leave this process."""
+    left = [psutil.virtual_memory().available]
+    for group in cores.groups(root):
+        # Caches of files are given up for programs, and do not count: version 2, then 1.
+        for limit, counts, own in (
+            (group / "memory.max", group / "memory.stat", "anon"),
+            (group / "memory/memory.limit_in_bytes", group / "memory/memory.stat", "total_rss"),
+        ):
+            if limit.exists() and counts.exists() and (text := limit.read_text().strip()) != "max":
+                used = re.search(rf"^{own} (\d+)$", counts.read_text(), re.MULTILINE)
+                left.append(int(text) - (int(used[1]) if used else 0))
+    return min(left)
+
+
 def _gpu_driver(root: Path) -> str | None:
     """The version of NVIDIA's driver, as the kernel tells it, or NVML where there is no such file (in WSL)."""
     version = root / "proc/driver/nvidia/version"

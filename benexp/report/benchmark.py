@@ -22,7 +22,17 @@ COLUMNS = (
     *(f"{stage}_{what}" for stage in STAGES for what in ("seconds", "busy")),
     *("patches", "patches_per_second", "km2_per_second"),
     *(f"batch_latency_{share}_seconds" for share in PERCENTILES),
-    *("peak_rss_mb", "peak_device_memory_mb", "cpu_joules", "device_joules", "map_hash", "config_hash", "verdicts"),
+    *(
+        "peak_rss_mb",
+        "estimated_rss_mb",
+        "peak_of_estimate",
+        "peak_device_memory_mb",
+        "cpu_joules",
+        "device_joules",
+        "map_hash",
+        "config_hash",
+        "verdicts",
+    ),
 )
 """Sizes are in 10^6 bytes. cpu_percent is of one core. `<stage>_busy` is the stage's seconds, summed over its threads,
 as a share of the tile's: above 1 where several threads were at it. Rates are over the whole of the tile's time."""
@@ -53,6 +63,8 @@ def row(tile: Mapping[str, Any]) -> dict[str, Any]:
         "patches_per_second": _rounded(patches / seconds) if patches is not None and seconds else None,
         "km2_per_second": _rounded(km2 / seconds) if km2 is not None and seconds else None,
         "peak_rss_mb": _mega(of("peak", "rss_bytes")),
+        "estimated_rss_mb": _mega((tile.get("estimate") or {}).get("memory_bytes")),
+        "peak_of_estimate": _rounded(of_estimate(tile)),
         "peak_device_memory_mb": _mega(of("peak", "device_memory_bytes")),
         "cpu_joules": _rounded(usage.get("cpu_joules")),
         "device_joules": _rounded(usage.get("device_joules")),
@@ -75,6 +87,13 @@ def row(tile: Mapping[str, Any]) -> dict[str, Any]:
     for share in PERCENTILES:
         found[f"batch_latency_{share}_seconds"] = _rounded(latencies.get(share))
     return {column: found[column] for column in COLUMNS}
+
+
+def of_estimate(tile: Mapping[str, Any]) -> float | None:
+    """The largest memory that was measured, as a share of what was estimated; None where either is not known."""
+    peak = ((tile.get("usage") or {}).get("peak") or {}).get("rss_bytes")
+    expected = (tile.get("estimate") or {}).get("memory_bytes")
+    return peak / expected if peak and expected else None
 
 
 def write_table(path: Path, tiles: Sequence[Mapping[str, Any]]) -> None:

@@ -17,14 +17,14 @@ from benexp.measure.environment import environment
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
-from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, write_report
+from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
 from benexp.report.stac import item_name, write_collection
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.ceilings import is_null, shared, without_model
 from benexp.tasks.classify import checked_layers
 from benexp.tasks.inputs import open_input, output_folder, products
 from benexp.tasks.measured import Request
-from benexp.tasks.plan import plan
+from benexp.tasks.plan import Estimate, check_fits, estimate, plan
 from benexp.tasks.prepare import backend_class, make_backend
 from benexp.tasks.processes import ProcessDiedError, messages
 from benexp.tasks.results import RECORD
@@ -50,8 +50,9 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     folder = Path(config.output_folder)
     with output_folder(folder), staging(folder) as scratch:
         benchmark = _Benchmark(config, overrides, spec, found, folder, say)
+        benchmark.prepare(scratch)
         try:
-            benchmark.measure(scratch)
+            benchmark.measure()
         except BaseException:
             benchmark.save("interrupted")
             raise
@@ -90,6 +91,7 @@ class _Run:
         self._found = found
         self._startups: list[Mapping[str, Any]] = []
         self._tiles: dict[Path, Tile] = {}
+        self._estimates: dict[Path, Estimate] = {}
         about = {
             "model": spec.name,
             "weights_hash": spec.weights_hash,
@@ -105,14 +107,16 @@ class _Run:
 
     def _look(self, product: Path, key: Sequence[Any]) -> Tile:
         """What can be told of a product before it is classified. Its `key` stands for all that its time depends on."""
-        told: Tile = {"tile": product.name, "product": str(product), "input_bytes": None, "key": None}
+        told: Tile = {"tile": product.name, "product": str(product), "input_bytes": None, "key": None, "estimate": None}
         # It is told when the product's turn comes.
         with (
             contextlib.suppress(Exception),
             open_input(product, self._config, self._spec.bands, warn=False) as tile,
         ):
             key = [*key, tile.name, tile.fingerprint]
+            takes = self._estimates[product] = estimate(tile, self._config, checked_layers(self._config), self._spec)
             told |= {"tile": tile.name, "input_bytes": tile.input_bytes, "key": digest(key)}
+            told["estimate"] = dataclasses.asdict(takes)
         return told
 
     def reuse(self, saved: Mapping[str, Any], results: Path | None) -> None:
@@ -172,6 +176,11 @@ class _Run:
         make_backend(self._config.backend, self._spec, tolerances=tolerances, calibration=calibration)
 
     @property
+    def left(self) -> list[Estimate]:
+        """What those that are neither done nor failed take, as far as that can be told."""
+        return [takes for product, takes in self._estimates.items() if product not in self._tiles]
+
+    @property
     def tiles(self) -> list[Tile]:
         """Those that are done or have failed, in the products' order."""
         return [self._tiles[product] for product in self._found if product in self._tiles]
@@ -212,21 +221,28 @@ class _Benchmark:
     def tiles(self) -> list[Tile]:
         return self._run.tiles
 
-    def measure(self, scratch: Path) -> None:
-        """Run both; the ceiling's maps, which show nothing, go to `scratch`."""
+    def prepare(self, scratch: Path) -> None:
+        """Find what is measured already, and whether the rest fits; the ceiling's maps, which show nothing, go to
+        `scratch`.
+        """
         saved = earlier_report(self._folder) if self._config.resume else {}
         self._run.reuse(saved, self._folder)
         # It is the same for every repeat.
-        without = without_model(self._config, scratch)
         if self._config.benchmark.ceiling and self._config.benchmark.repeat == 1 and not is_null(self._config):
-            self._ceiling = _Run(without, self._overrides, self._spec, self._found, self._machine)
+            self._without = without_model(self._config, scratch)
+            self._ceiling = _Run(self._without, self._overrides, self._spec, self._found, self._machine)
             self._ceiling.reuse(saved.get("ceiling") or {}, None)
         for tile in self.tiles:
             self._say(f"{tile['tile']}: measured before, with the same configuration, code and input")
+        if self._run.left:
+            check_fits(self._run.left, self._folder, self._say)
+
+    def measure(self) -> None:
+        """Run both."""
         self.save("unfinished")
         self._run.measure(self._found, self._changed)
         if self._ceiling:
-            with shared(self._ceiling, without, self._folder):
+            with shared(self._ceiling, self._without, self._folder):
                 self._ceiling.measure(self._run.done, self._ceiling_changed)
         if done := [tile["tile"] for tile in self.tiles if tile["status"] == "done"]:
             write_collection(self._folder, self._asked, self._spec, done)
@@ -272,6 +288,9 @@ class _Benchmark:
                 f"{stage} {sum(tile['stage_seconds'].get(stage, 0.0) for tile in done) / own['seconds']:.2f}"
                 for stage in STAGES
             )
+            if shares_of_estimate := [share for tile in done if (share := of_estimate(tile)) is not None]:
+                told = f"{own['peak_rss_bytes'] / 1e9:.2f} GB at most, {max(shares_of_estimate):.2f} of the estimate"
+                self._say(f"memory: {told}")
             self._say(f"busy, as a share of the time (summed over threads): {', '.join(shares)}")
         if self._ceiling and (ceiling := self._ceiling.describe()["totals"])["done"]:
             self._say(f"without a model (the ceiling of this machine): {ceiling['km2_per_second']:.2f} km2/s")

@@ -14,6 +14,7 @@ from benexp.backends.base import Backend
 from benexp.config import Config
 from benexp.errors import BenexpError, one_line
 from benexp.measure.clocks import StageClocks
+from benexp.measure.environment import environment
 from benexp.measure.resources import ResourceSampler
 from benexp.measure.statistics import percentiles
 from benexp.measure.verdicts import read_conditions, run_verdicts
@@ -45,6 +46,8 @@ class Request:
 def measure(request: Request, tell: Tell) -> None:
     """Tell `ready` when the model is, and of each product that it `begins` and `ends`; or why nothing `failed`."""
     set_up_logging()
+    # Now: it asks git, whose process looks as large as this one for a moment, and would be found in the peak.
+    environment()
     try:
         # What an earlier run had done already would be missing from the time.
         config = dataclasses.replace(request.config, resume=False)

@@ -1,41 +1,120 @@
-"""What a run would take, without running it: `dry_run=true`."""
+"""What a run would take of memory and disk, without running it: `dry_run=true`, and what a benchmark checks first."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benexp import cores
+from benexp.classes import NAMES
 from benexp.config import Config
+from benexp.errors import BenexpError
 from benexp.grid import PatchGrid
 from benexp.layers import Format
+from benexp.measure.environment import available_memory
 from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
+from benexp.products.tile import Tile
+from benexp.rasters import BLOCK, CACHE
 from benexp.tasks.inputs import open_input
+from benexp.tasks.prepare import backend_class
+
+BASE = 0.13e9
+"""Bytes that a process has with all that benexp imports, and no engine."""
+ENGINES = {"nothing": 0.0, "checkpoint": 0.35e9, "onnx": 0.1e9, "openvino": 0.25e9}
+"""What engines add, by what they need; others are taken for the largest of these."""
+WEIGHTS = 0.1e9
+"""Bytes of a model that is not at hand yet: a resnet50's."""
+COPIES = 2
+"""How often an engine holds the weights: as they are read, and as it keeps them."""
+PER_PATCH = 4e6
+"""Bytes of activations for each patch of a batch: of the published networks at fp32, some more, some less."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What one tile takes at most, in bytes. Measured peaks were within a factor of two of it; device memory is not
+    estimated.
+    """
+
+    memory_bytes: int
+    disk_bytes: int
+
+
+def estimate(tile: Tile, config: Config, layers: Sequence[Format], spec: ModelSpec | None = None) -> Estimate:
+    """What a tile takes that is classified into these layers, by a model whose weights need not be at hand."""
+    chunks = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride).chunks(
+        config.chunking.chunk_size
+    )
+    chunk = max(c.window.height * c.window.width for c in chunks) * len(tile.bands) * 2
+    pixels = tile.shape[0] * tile.shape[1]
+    pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in layers)
+    # Every thread blends a block, and as many again hold the layers that are waiting to be written.
+    at_once = min(pixels, cores.available() * BLOCK**2)
+    rendering = at_once * (2 * 4 * len(NAMES) + 3 * pixel_bytes)
+    # Chunks: one being read, one waiting, one being classified.
+    reading = min(3, len(chunks)) * chunk + tile.cache_bytes
+    written = min(CACHE, pixels * pixel_bytes)
+    memory = BASE + reading + pixels + rendering + written + _engine(config, spec)
+    return Estimate(round(memory), pixels * pixel_bytes)
+
+
+def _engine(config: Config, spec: ModelSpec | None) -> float:
+    needs = backend_class(config.backend).needs
+    if needs == "nothing":
+        return 0.0
+    weights = WEIGHTS
+    if spec:
+        files = [spec.path] if spec.path.is_file() else [*spec.path.glob("*.safetensors")]
+        weights = sum(file.stat().st_size for file in files)
+    batch = config.backend.get("batch_size", 32)
+    patches = batch if isinstance(batch, int) else 32
+    return ENGINES.get(needs, max(ENGINES.values())) + COPIES * weights + patches * PER_PATCH
+
+
+def check_fits(estimates: Sequence[Estimate], folder: Path, say: Callable[[str], object]) -> None:
+    """Say what the tiles take, one after the other, and what there is. Raises BenexpError where that is too little."""
+    memory, disk = max(one.memory_bytes for one in estimates), sum(one.disk_bytes for one in estimates)
+    there, free = available_memory(), shutil.disk_usage(folder).free
+    say(
+        f"estimate: about {memory / 1e9:.2f} GB of memory ({there / 1e9:.1f} free), "
+        f"at most {disk / 1e9:.2f} GB on disk ({free / 1e9:.1f} free)"
+    )
+    if memory > there:
+        raise BenexpError(
+            f"needs about {memory / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free: "
+            "choose a smaller chunking.chunk_size or backend.batch_size, or end other programs"
+        )
+    if disk > free:
+        raise BenexpError(
+            f"{folder}: needs up to {disk / 1e9:.1f} GB on disk, and {free / 1e9:.1f} GB are free: "
+            "make room, choose another output_folder, or fewer layers"
+        )
 
 
 def plan(product: Path, config: Config, made_layers: Sequence[Format], say: Callable[[str], object]) -> dict[str, Any]:
     """Say what a run would take. Needs neither the model's weights nor a place to write to."""
     bands = config.model.bands
+    spec = None
     if config.model.weights == "onnx":
-        bands = list(resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size).bands)
+        spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size)
+        bands = list(spec.bands)
     with open_input(product, config, bands) as tile:
         patches = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride)
-        chunks = patches.chunks(config.chunking.chunk_size)
-        chunk = max(c.window.height * c.window.width for c in chunks) * len(bands) * 2
-        height, width = tile.shape
-        pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in made_layers)
+        takes = estimate(tile, config, made_layers, spec)
         made = {
             "tile": tile.name,
-            "pixels": f"{width} x {height}",
+            "pixels": f"{tile.shape[1]} x {tile.shape[0]}",
             "patches": patches.shape[0] * patches.shape[1],
-            "chunks": len(chunks),
-            # Three chunks (being read, waiting, being classified), the decoded blocks, the mask, and the libraries.
-            "memory_gb": round((3 * chunk + tile.cache_bytes + height * width) / 1e9 + 0.8, 2),
-            "disk_gb": round(height * width * pixel_bytes / 1e9, 2),
+            "chunks": len(patches.chunks(config.chunking.chunk_size)),
+            "memory_gb": round(takes.memory_bytes / 1e9, 2),
+            "disk_gb": round(takes.disk_bytes / 1e9, 2),
         }
     say(
         f"{made['tile']}: {made['pixels']} pixels; {made['patches']} patches; chunks: {made['chunks']}; "
-        f"about {made['memory_gb']} GB of memory and the model's; at most {made['disk_gb']} GB on disk"
+        f"about {made['memory_gb']} GB of memory; at most {made['disk_gb']} GB on disk"
     )
     return made

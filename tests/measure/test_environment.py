@@ -98,3 +98,15 @@ def test_a_peak_is_not_inherited() -> None:
     code = "from benexp.measure.environment import peak_memory; print(peak_memory())"
     child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert child < block.nbytes
+
+
+def test_available_memory_is_what_the_control_group_leaves(tmp_path: Path) -> None:
+    free = module.available_memory(tmp_path)
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.stat").write_text("anon 3000\nfile 5000\n")
+    (group / "memory.max").write_text("max\n")
+    assert module.available_memory(tmp_path) == pytest.approx(free, rel=0.5)
+    # Cached files do not count: they are given up for programs.
+    (group / "memory.max").write_text("10000\n")
+    assert module.available_memory(tmp_path) == 7000

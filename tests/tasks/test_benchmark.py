@@ -122,6 +122,11 @@ def test_the_table_has_a_row_per_tile_with_all_that_was_measured(done: Path) -> 
         assert 0 < float(row["batch_latency_p50_seconds"]) <= float(row["infer_seconds"])
         assert row["batch_latency_p90_seconds"] == ""
         assert float(row["peak_rss_mb"]) >= float(row["memory_mb_start"]) > 0
+        # What was told before holds to a factor of two.
+        assert 0.5 < float(row["peak_of_estimate"]) < 2
+        assert float(row["estimated_rss_mb"]) * float(row["peak_of_estimate"]) == pytest.approx(
+            float(row["peak_rss_mb"]), rel=1e-3
+        )
 
 
 def test_the_report_has_environment_start_up_and_ceiling(done: Path) -> None:
@@ -267,6 +272,7 @@ def test_an_end_from_outside_leaves_what_is_done_and_no_process(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout
+    assert process.stdout.readline().startswith("estimate: ")
     assert process.stdout.readline().startswith("a: ")
     (child,) = psutil.Process(process.pid).children()
     process.send_signal(number)

@@ -1,0 +1,57 @@
+"""What is told of a benchmark's memory and disk before it begins, and refused."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benexp.tasks import plan
+from tests.tasks.test_benchmark import start, table, write
+
+GB = 10**9
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("products"), first=None)
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "message"),
+    [
+        (GB // 10, GB, "needs about 0.1 GB of memory, and 0.1 GB are free: choose a smaller chunking.chunk_size"),
+        (9 * GB, 0, "GB on disk, and 0.0 GB are free: make room, choose another output_folder, or fewer layers"),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_any_work(
+    memory: int,
+    disk: int,
+    message: str,
+    products: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(plan, "available_memory", lambda: memory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=disk))
+    assert start(products, tmp_path / "out") == 1
+    assert message in caplog.text
+    assert "estimate: about 0.1" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    # In a sweep it is a row with its reason.
+    assert start(products, tmp_path / "swept", "-m", "benchmark.repeat=1") == 1
+    assert [(row["status"], message in row["error"]) for row in table(tmp_path / "swept")] == [("failed", True)]
+
+
+def test_larger_chunks_batches_and_engines_take_more(
+    products: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*overrides: str) -> float:
+        assert start(products, tmp_path, "dry_run=true", *overrides) == 0
+        return float(capsys.readouterr().out.split("about ")[1].split()[0])
+
+    null = told()
+    small, large = (told("backend=torch", f"backend.batch_size={size}") for size in (1, 200))
+    assert null < small < large - 0.5
