@@ -207,3 +207,11 @@ def test_a_sweep_that_is_stopped_goes_on(launcher: str | None, number: signal.Si
     assert sorted((tile["tile"], tile["reused"]) for tile in report(out)["tiles"]) == sorted(
         [("a", True)] * begun + [("a", False)] * (2 - begun) + [("b", False)] * 2
     )
+
+
+def test_an_empty_input_folder_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    assert start(tmp_path / "in", tmp_path / "out", "-m", "benchmark.repeat=1,2") == 1
+    assert [(row["status"], "holds no products" in row["error"]) for row in table(tmp_path / "out")] == [
+        ("failed", True)
+    ] * 2
