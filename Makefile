@@ -4,17 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := torch,cpu,openvino,evaluate,mlflow,sweeps,report,dev
 
-.PHONY: demo test test-long lint setup clean
+.PHONY: demo test test-long lint browser setup clean
 
 demo: setup
 	$(BIN)/benexp experiment=demo
 	@echo "Open outputs/demo/*/viewer.html in a browser, the .tif files in QGIS."
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest -m "not long" -n 2
 
-test-long: setup
+test-long: setup browser
 	$(BIN)/python -m pytest -m long
+
+# Root installs Debian's chromium, which tests of pages drive; others are told that those tests are skipped.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
+		|| echo "NOTE: there is no chromium, so the tests in a browser are SKIPPED (Debian: apt-get install chromium)"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from benexp.files import replacing
 
 TABLE = "benchmark_report.csv"
 REPORT = "report.json"
-STAGES = ("open", "decode", "assemble", "infer", "blend", "write")
+STAGES = ("open", "decode", "assemble", "infer", "blend", "write", "report", "integrity")
 PERCENTILES = ("p50", "p90", "p99")
 MOMENTS = ("start", "end", "peak")
 COLUMNS = (

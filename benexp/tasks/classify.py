@@ -115,23 +115,33 @@ class Job:
             folder = results_folder(self.config, self.product, tile)
             with output_folder(folder), staging(folder) as unfinished:
                 # Verified while the model runs: nothing is saved before the files are known to be sound.
-                sound = pool.submit(check_integrity, tile.product, self.config.integrity, self.spec.bands)
+                sound = pool.submit(self._verify, tile, clocks)
                 grid, about = self._grid(tile, patches, folder, sound, clocks)
                 rendered, rasters = self._render(tile, grid, unfinished, about, clocks)
                 record = results.describe_run(self.config, self.overrides, self.spec, tile, grid, about, rendered)
                 record["calibration"] = about["calibration"]
+                # As far as it is known when the pages, which show it, are written.
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
-                reports = results.write_reports(unfinished, tile, grid, rendered, self.spec.classes, rasters, record)
-                saved = folder / f"{tile.name}_grid.npz"
-                made = [*rasters, *reports]
-                item = unfinished / item_name(tile.name)
-                write_item(item, record, self.spec, tile.product.sensed, [*made, saved], in_collection(self.config))
-                made.append(item)
-                record["files"] = {path.name: results.describe_file(path) for path in [*made, saved]}
+                with clocks.stage("report"):
+                    reports = results.write_reports(
+                        unfinished, tile, grid, rendered, self.spec.classes, rasters, record
+                    )
+                    saved = folder / f"{tile.name}_grid.npz"
+                    made = [*rasters, *reports]
+                    item = unfinished / item_name(tile.name)
+                    write_item(item, record, self.spec, tile.product.sensed, [*made, saved], in_collection(self.config))
+                    made.append(item)
+                    record["files"] = {path.name: results.describe_file(path) for path in [*made, saved]}
+                record["seconds"] = round(time.perf_counter() - started, 3)
+                record["stage_seconds"] = clocks.rounded()
                 results.publish(made, folder, record)
         results.summarise(folder, record, self.say)
         return record
+
+    def _verify(self, tile: Tile, clocks: StageClocks) -> None:
+        with clocks.stage("integrity"):
+            check_integrity(tile.product, self.config.integrity, self.spec.bands)
 
     def _grid(
         self, tile: Tile, patches: PatchGrid, folder: Path, sound: "Future[None]", clocks: StageClocks
