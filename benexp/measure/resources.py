@@ -4,6 +4,7 @@ A thread looks every half second; what that costs itself is in every run's recor
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import threading
@@ -26,6 +27,9 @@ Number = TypeVar("Number", int, float)
 
 INTERVAL = 0.5
 """Seconds between looks."""
+
+POINTS = 200
+"""How many samples of a run a report keeps."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,18 @@ class Usage:
             "peak": {name: max(values) for name, values in told.items()} | {"rss_bytes": self.peak_rss_bytes},
             **{key: value for key, value in asdict(self).items() if key != "samples"},
             "samples": len(self.samples),
+            "over_time": self._over_time(),
         }
+
+    def _over_time(self) -> dict[str, list[float | None]]:
+        """Memory and processor time by moments: at most POINTS, each the sample of a stretch with the most memory."""
+        count = len(self.samples)
+        stretches = min(count, POINTS)
+        ends = [count * i // stretches for i in range(stretches + 1)]
+        shown = [max(self.samples[a:b], key=lambda sample: sample.rss_bytes) for a, b in itertools.pairwise(ends)]
+        names = ("seconds", "rss_bytes", "cpu_percent", "device_memory_bytes")
+        series = {name: [getattr(sample, name) for sample in shown] for name in names}
+        return {name: values for name, values in series.items() if any(value is not None for value in values)}
 
 
 class ResourceSampler:

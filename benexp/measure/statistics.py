@@ -12,6 +12,7 @@ or 53), one of 25 % takes 3 (100, or 68). Between a configuration and itself one
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +29,8 @@ UNSTABLE = 0.05
 """A spread above this is called unstable."""
 RESAMPLES = 10_000
 _BOOTSTRAP_FROM = 6
+PER_DECADE = 50
+"""Bins of a histogram from 1 to 10 ms, and so on: each 4.7 % wide."""
 
 # Two-sided 95 % of Student's t, by samples.
 _STUDENT = {
@@ -127,6 +130,15 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float | None]:
         f"p{share}": ordered[-(-count * share // 100) - 1] if count * (100 - share) >= 100 else None
         for share in (50, 90, 99)
     }
+
+
+def histogram(seconds: Sequence[float]) -> dict[int, int]:
+    """How many latencies there are by bin, of those that hold any: bin n begins at 10 ** (n / PER_DECADE) seconds.
+
+    The bins are the same for all runs, so that theirs can be added.
+    """
+    bins = Counter(math.floor(PER_DECADE * math.log10(latency)) for latency in seconds)
+    return dict(sorted(bins.items()))
 
 
 def _logs(samples: Sequence[float]) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ from benexp.errors import BenexpError, one_line
 from benexp.measure.clocks import StageClocks
 from benexp.measure.environment import environment
 from benexp.measure.resources import ResourceSampler
-from benexp.measure.statistics import percentiles
+from benexp.measure.statistics import histogram, percentiles
 from benexp.measure.verdicts import read_conditions, run_verdicts
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
@@ -117,6 +117,7 @@ def _measured(job: Job, backend: Backend, taken: Collection[str]) -> dict[str, A
             "files": len(record["files"]),
             "batches": len(latencies),
             "latency_seconds": percentiles(latencies),
+            "latency_histogram": histogram(latencies),
             "backend": record["backend"],
             "calibration": record["calibration"],
         }

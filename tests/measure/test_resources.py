@@ -5,13 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benexp.measure import nvml, resources
-from benexp.measure.resources import ResourceSampler, _PackageEnergy
+from benexp.measure.resources import POINTS, ResourceSampler, _PackageEnergy
 from tests.measure.test_nvml import Library
 
 NEVER = 3600.0
@@ -150,3 +151,14 @@ def test_energy_adds_packages_and_starts_again_at_zero(tmp_path: Path) -> None:
 
 def test_energy_is_unknown_without_counters(tmp_path: Path) -> None:
     assert _PackageEnergy(tmp_path).joules() is None
+
+
+def test_a_report_keeps_few_samples_and_the_peak_is_among_them() -> None:
+    with ResourceSampler() as sampler:
+        pass
+    first = sampler.usage.samples[0]
+    samples = tuple(replace(first, seconds=i, rss_bytes=i % 997, device_memory_bytes=None) for i in range(1999))
+    found = replace(sampler.usage, samples=samples).summary()["over_time"]
+    assert len(found["seconds"]) == len(found["rss_bytes"]) == POINTS
+    assert max(found["rss_bytes"]) == 996 and found["seconds"] == sorted(found["seconds"])
+    assert "device_memory_bytes" not in found

@@ -12,6 +12,7 @@ from benexp.measure.statistics import (
     Comparison,
     compare,
     estimate,
+    histogram,
     is_unstable,
     percentiles,
     spread,
@@ -195,3 +196,9 @@ def test_percentiles_are_latencies_that_were_measured() -> None:
 )
 def test_too_few_latencies_have_no_high_percentile(count: int, known: list[str]) -> None:
     assert [name for name, value in percentiles([0.1] * count).items() if value is not None] == known
+
+
+def test_a_histogram_has_bins_that_all_runs_share() -> None:
+    # 10 ms begins bin -100, and 1 s bin 0; a bin is 4.7 % wide.
+    assert histogram([0.0101, 0.0102, 1.01, 1.5]) == {-100: 2, 0: 1, 8: 1}
+    assert histogram([]) == {}
