@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
+from benexp.report import page
 
 RECORD, REPORT = "run.json", "report.json"
 
@@ -30,15 +30,8 @@ def start_page(folder: Path) -> str:
             tiles.append(_result(folder, place, names, _facts(place / RECORD)))
         if REPORT in names:
             benchmarks.append(_result(folder, place, names, ""))
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("benexp.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     title = folder.resolve().name or "benexp"
-    return environment.get_template("start_page.html.j2").render(title=title, tiles=tiles, benchmarks=benchmarks)
+    return page.template("start_page.html.j2").render(title=title, tiles=tiles, benchmarks=benchmarks)
 
 
 def _folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:

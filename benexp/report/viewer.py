@@ -1,20 +1,13 @@
 """viewer.html: one self-contained page about a tile."""
 
-import base64
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
@@ -22,7 +15,7 @@ from benexp.blending import window_weights
 from benexp.classes import LandCover
 from benexp.files import replacing
 from benexp.grid import ProbabilityGrid
-from benexp.report import embedding, lonlat
+from benexp.report import embedding, lonlat, page
 from benexp.report.tables import areas
 from benexp.sidecars import RAMP
 
@@ -34,7 +27,6 @@ SCRIPTS = (
     "templates/geotiffs.js",
     "templates/viewer.js",
 )
-LICENCE = "vendor/openlayers/LICENSE.md"
 RESULTS = (
     ("class", "3", "The most probable class"),
     ("confidence", "4", "Its probability"),
@@ -101,26 +93,22 @@ def write_viewer(
     }
     with ThreadPoolExecutor(max(1, len(pictures))) as pool:
         addresses = pool.map(lambda picture: embedding.picture(picture.colours, picture.valid), pictures)
-    scripts = [_script(name) for name in SCRIPTS]
-    html = (
-        _environment()
-        .get_template("viewer.html.j2")
-        .render(
-            policy=_policy(scripts),
-            styles=_styles(),
-            scripts=scripts,
-            title=record["tile"],
-            record=record,
-            warnings=record["warnings"],
-            notices=grid_part.notices,
-            km2=f"{int(counts.sum()) * pixel_area / 1e6:,.1f}",
-            data=data,
-            blobs=grid_part.blobs | dict(zip(shown, addresses, strict=True)),
-            results=RESULTS,
-            facts=_facts(record),
-            slowest=max([*record["stage_seconds"].values(), 1e-9]),
-            files=[(file.name, quote(file.name), file.stat().st_size / 1e6) for file in files],
-        )
+    scripts = [page.script(name) for name in SCRIPTS]
+    html = page.template("viewer.html.j2").render(
+        policy=_policy(scripts),
+        styles=page.styles(STYLES),
+        scripts=scripts,
+        title=record["tile"],
+        record=record,
+        warnings=record["warnings"],
+        notices=grid_part.notices,
+        km2=f"{int(counts.sum()) * pixel_area / 1e6:,.1f}",
+        data=data,
+        blobs=grid_part.blobs | dict(zip(shown, addresses, strict=True)),
+        results=RESULTS,
+        facts=_facts(record),
+        slowest=max([*record["stage_seconds"].values(), 1e-9]),
+        files=[(file.name, quote(file.name), file.stat().st_size / 1e6) for file in files],
     )
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
@@ -156,40 +144,12 @@ def _percent(share: float) -> str:
     return "" if not share else "< 0.1 %" if share < 0.0005 else f"{100 * share:.1f} %"
 
 
-@cache
-def _text(name: str) -> str:
-    return resources("benexp.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _styles() -> Markup:
-    return Markup("\n".join(map(_text, STYLES)))
-
-
-@cache
-def _script(name: str) -> Markup:
-    """A script as it goes into a page: a library with its licence, without the address of its source map."""
-    text = _text(name)
-    if name.startswith("vendor/"):
-        text = f"/*\n{_text(LICENCE)}*/\n" + re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.MULTILINE)
-    return Markup(text)
-
-
 def _policy(scripts: Sequence[str]) -> str:
     """What a page may do: run exactly these scripts, show what it holds, load nothing; where it is served, read the
     GeoTIFFs beside it with the server's library, which unpacks them by a wasm that it loads from itself.
     """
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    hashes = page.script_hashes(scripts)
     return (
         f"default-src 'none'; script-src {hashes} 'self' 'wasm-unsafe-eval'; connect-src 'self' data:; "
         "style-src 'unsafe-inline'; img-src data: blob:"
-    )
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("benexp.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
     )

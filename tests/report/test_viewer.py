@@ -142,7 +142,7 @@ def test_random_weights_and_warnings_are_said(tmp_path: Path) -> None:
 
 
 def test_a_template_that_asks_for_something_unknown_fails() -> None:
-    from benexp.report.viewer import _environment
+    from benexp.report.page import _environment
 
     with pytest.raises(jinja2.UndefinedError):
         _environment().from_string("{{ typo }}").render()

@@ -1,0 +1,51 @@
+"""What self-contained pages are made of: styles and scripts that go into them, and what they may do."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files as resources
+
+import jinja2
+from markupsafe import Markup
+
+
+def styles(names: Sequence[str]) -> Markup:
+    """Style sheets, by their places in this package, as they go into a page."""
+    return Markup("\n".join(map(_text, names)))
+
+
+@cache
+def script(name: str) -> Markup:
+    """A script as it goes into a page: a library with its licence, without the address of its source map."""
+    text = _text(name)
+    if name.startswith("vendor/"):
+        licence = _text(f"{name.rpartition('/')[0]}/LICENSE.md")
+        text = f"/*\n{licence}*/\n" + re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.MULTILINE)
+    return Markup(text)
+
+
+def script_hashes(scripts: Sequence[str]) -> str:
+    """What a page's policy says to run exactly these scripts."""
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+
+
+def template(name: str) -> jinja2.Template:
+    """A page's template, which escapes what it is given."""
+    return _environment().get_template(name)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("benexp.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _text(name: str) -> str:
+    return resources("benexp.report").joinpath(name).read_text(encoding="utf-8")
