@@ -18,11 +18,13 @@ from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
+from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.stac import item_name, write_collection
 from benexp.tasks.calibration import calibration_for_backend
-from benexp.tasks.ceilings import is_null, shared, without_model
+from benexp.tasks.ceilings import is_null, shared, sweep_of, without_model
 from benexp.tasks.classify import checked_layers
 from benexp.tasks.inputs import open_input, output_folder, products
+from benexp.tasks.joint import joint_report
 from benexp.tasks.measured import Request
 from benexp.tasks.plan import Estimate, check_fits, estimate, plan
 from benexp.tasks.prepare import backend_class, make_backend
@@ -239,6 +241,7 @@ class _Benchmark:
 
     def measure(self) -> None:
         """Run both."""
+        (self._folder / PAGE).unlink(missing_ok=True)
         self.save("unfinished")
         self._run.measure(self._found, self._changed)
         if self._ceiling:
@@ -246,9 +249,13 @@ class _Benchmark:
                 self._ceiling.measure(self._run.done, self._ceiling_changed)
         if done := [tile["tile"] for tile in self.tiles if tile["status"] == "done"]:
             write_collection(self._folder, self._asked, self._spec, done)
-        self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
+        report = self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
+        # The page of a sweep is about all its jobs.
+        if sweep_of(self._folder) is None:
+            write_page(self._folder, joint_report(self._folder, {self._folder: report}))
 
-    def save(self, status: str) -> None:
+    def save(self, status: str) -> dict[str, Any]:
+        """Write the report; what it says."""
         report = {
             "status": status,
             "error": None,
@@ -258,6 +265,7 @@ class _Benchmark:
             "ceiling": self._ceiling.describe() if self._ceiling else None,
         }
         write_report(self._folder, report)
+        return report
 
     def _changed(self, tile: Tile) -> None:
         self.save("unfinished")
@@ -295,7 +303,7 @@ class _Benchmark:
         if self._ceiling and (ceiling := self._ceiling.describe()["totals"])["done"]:
             self._say(f"without a model (the ceiling of this machine): {ceiling['km2_per_second']:.2f} km2/s")
         self._say(f"written to {self._folder}:")
-        for name in (TABLE, REPORT):
+        for name in (TABLE, REPORT, *([PAGE] if (self._folder / PAGE).exists() else [])):
             self._say(f"  {name}")
 
 

@@ -32,13 +32,18 @@ def without_model(config: Config, output_folder: Path) -> Config:
     return dataclasses.replace(config, output_folder=str(output_folder), backend={"_target_": NULL, "batch_size": 32})
 
 
+def sweep_of(folder: Path) -> Path | None:
+    """The folder of the sweep that the job which writes to `folder` is of; None of a benchmark by itself."""
+    return folder.parents[2] if len(folder.parts) > 3 and folder.parents[1].name == "jobs" else None
+
+
 @contextmanager
 def shared(run: Run, without: Config, folder: Path) -> Iterator[None]:
     """Hold the ceiling of the sweep that the job in `folder` is of: what it has is taken over, what is new is kept.
 
     Jobs beside this one wait meanwhile. Where there is no sweep there is nothing to share.
     """
-    sweep = folder.parents[2] if len(folder.parts) > 3 and folder.parents[1].name == "jobs" else None
+    sweep = sweep_of(folder)
     if sweep is None:
         yield
         return

@@ -11,6 +11,7 @@ from benexp.measure.environment import environment
 from benexp.measure.pareto import front
 from benexp.measure.recommend import Candidate, Limits, recommend
 from benexp.report.benchmark import REPORT, TABLE, write_report
+from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.joint import Configuration, JointReport, Recommended, Reference, explanations, red, table
 from benexp.tasks.agreement import Comparisons, Job, disagreements, maps_of
 from benexp.tasks.configurations import Measured, backend_of
@@ -32,6 +33,7 @@ def join(folder: Path, since: float, say: Callable[[str], object]) -> bool:
         return True
     report = joint_report(folder, jobs)
     write_report(folder, report)
+    write_page(folder, report)
     for line in [*table(report), *explanations(report["configurations"])]:
         say(line)
     reference = report["reference"]
@@ -41,7 +43,7 @@ def join(folder: Path, since: float, say: Callable[[str], object]) -> bool:
         log.error("%s", red(problem, sys.stderr, os.environ))
     say(report["recommendation"]["sentence"])
     say(f"written to {folder}:")
-    for name in (TABLE, REPORT):
+    for name in (TABLE, REPORT, PAGE):
         say(f"  {name}")
     return report["status"] == "done"
 

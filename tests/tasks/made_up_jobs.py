@@ -53,7 +53,12 @@ def write_job(
             "backend": {"precision": precision, "batch_size": batch, "threads": 2, "device": "cpu", "fallback": None},
             "map_hash": _write_tile(job / tile, config, grid),
             "stage_seconds": {"decode": 0.1, "infer": seconds / 4},
-            **{"usage": {"peak": {"rss_bytes": round(gb * 1e9)}}, "verdicts": list(verdicts)},
+            "usage": {
+                "peak": {"rss_bytes": round(gb * 1e9)},
+                "over_time": {"seconds": [0.0, seconds], "rss_bytes": [1e8, gb * 1e9]},
+            },
+            **{"latency_seconds": {"p50": seconds / 100}, "latency_histogram": {"-60": 3, "-50": 7}},
+            "verdicts": list(verdicts),
         }
         for tile, grid in (("a", FOUR), ("b", answers))
     ]

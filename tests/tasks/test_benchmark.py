@@ -129,6 +129,14 @@ def test_the_table_has_a_row_per_tile_with_all_that_was_measured(done: Path) -> 
         )
 
 
+def test_the_page_links_the_tiles_and_tells_the_result(done: Path) -> None:
+    page = (done / "viewer.html").read_text()
+    assert '<a href="./first/viewer.html"><img src="./first/preview.png"' in page
+    assert "<td>torch</td>" in page
+    assert "patches/s" in page
+    assert "Compare two" not in page
+
+
 def test_the_report_has_environment_start_up_and_ceiling(done: Path) -> None:
     found = report(done)
     assert found["status"] == "done"
@@ -144,6 +152,7 @@ def test_the_report_has_environment_start_up_and_ceiling(done: Path) -> None:
     assert {path.name for path in done.iterdir()} == {
         "benchmark_report.csv",
         "report.json",
+        "viewer.html",
         "collection.json",
         "first",
         "second",
@@ -189,6 +198,7 @@ def test_what_was_measured_is_not_measured_again(
         (out / tile["tile"] / f"{tile['tile']}.json").touch()
         tile |= {"status": "done", "error": None, "map_hash": "5", "seconds": 2.0, "patches": 2, "km2": 1.0}
         tile |= {"usage": {"peak": {"rss_bytes": 1}}, "stage_seconds": {}}
+        tile |= {"backend": {"precision": "fp32"}, "verdicts": []}
     before["startups"] = [{"open_seconds": {"load": 1.0}}]
     (out / "report.json").write_text(json.dumps(before))
     requests.clear()

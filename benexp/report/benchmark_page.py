@@ -1,0 +1,167 @@
+"""viewer.html of a benchmark or a sweep: one self-contained page about all its runs."""
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from benexp.files import replacing
+from benexp.measure.statistics import PER_DECADE, compare
+from benexp.report import page
+from benexp.report.benchmark import REPORT, STAGES, TABLE
+from benexp.report.joint import Configuration, JointReport
+
+PAGE = "viewer.html"
+STYLES = ("templates/base.css", "templates/benchmark.css")
+SCRIPTS = (
+    "vendor/plotly/plotly-basic.min.js",
+    "templates/tables.js",
+    "templates/charts.js",
+    "templates/benchmark.js",
+)
+
+
+def write_page(folder: Path, report: JointReport) -> None:
+    """The page about a report, beside it; the tiles' pages and previews are linked where they are there."""
+    scripts = [page.script(name) for name in SCRIPTS]
+    configurations = [_described(one, report) for one in report["configurations"]]
+    runs = _runs(folder, report)
+    html = page.template("benchmark.html.j2").render(
+        # Pictures lie in the folders below: a file's own place is not 'self' to every browser.
+        policy=f"default-src 'none'; script-src {page.script_hashes(scripts)}; style-src 'unsafe-inline'; "
+        "img-src data: blob: 'self' file:",
+        styles=page.styles(STYLES),
+        scripts=scripts,
+        title=folder.resolve().name,
+        report=report,
+        configurations=configurations,
+        runs=runs,
+        backends=list(dict.fromkeys(one["backend"] for one in configurations)),
+        verdicts=_grouped(report["configurations"]),
+        left_out=_left_out(report["configurations"]),
+        environment=_environment(report["environment"]),
+        files=[TABLE, REPORT],
+        data={
+            "configurations": configurations,
+            "runs": [{key: run[key] for key in ("configuration", "tile", "repeat", *_DRAWN)} for run in runs],
+            "pairs": _pairs(report["configurations"]),
+            "stages": STAGES,
+            "per_decade": PER_DECADE,
+            "recommended": _index(report, report["recommendation"]["config_hash"]),
+            "reference": _index(report, report["reference"]["config_hash"] if report["reference"] else None),
+            "limits": {key: report["recommendation"][key] for key in ("max_memory_gb", "max_flips_per_million")},
+        },
+    )
+    with replacing(folder / PAGE) as temporary:
+        temporary.write_text(html, encoding="utf-8", newline="\n")
+
+
+_DRAWN = ("latencies", "over_time", "latency_seconds")
+"""What the charts need of each run."""
+
+
+def _index(report: JointReport, config_hash: str | None) -> int | None:
+    hashes = [one["config_hash"] for one in report["configurations"]]
+    return hashes.index(config_hash) if config_hash is not None else None
+
+
+def _described(one: Configuration, report: JointReport) -> dict[str, Any]:
+    """What the page shows of a configuration: all that the report has, and some of it in words."""
+    fronts = [name for name in ("memory", "flips") if one[f"pareto_{name}"]]  # type: ignore[literal-required]
+    reference = report["reference"]
+    return {
+        **one,
+        "is_reference": bool(reference and reference["config_hash"] == one["config_hash"]),
+        "is_recommended": report["recommendation"]["config_hash"] == one["config_hash"],
+        "fronts": fronts,
+        "warnings": [verdict for verdict in one["verdicts"] if verdict["severity"] == "warning"],
+    }
+
+
+def _runs(folder: Path, report: JointReport) -> list[dict[str, Any]]:
+    """A run per configuration, repeat and tile, with links relative to `folder`; those that failed, too."""
+    of = {one["config_hash"]: i for i, one in enumerate(report["configurations"])}
+    found = []
+    for tile in report["tiles"]:
+        one = report["configurations"][of[tile["config_hash"]]]
+        usage, seconds = tile.get("usage") or {}, tile.get("seconds")
+        # A sweep's jobs lie in folders named by the repeat; a benchmark alone is in the report's own.
+        own = f"{tile['repeat']}"
+        job = next((place for place in one["jobs"] if place == "." or Path(place).name == own), ".")
+        place = Path(job) / tile["tile"]
+        done = tile["status"] == "done"
+        found.append(
+            {
+                "configuration": of[tile["config_hash"]],
+                "name": one["configuration"],
+                "backend": one["backend"],
+                "tile": tile["tile"],
+                "repeat": tile["repeat"],
+                "status": tile["status"],
+                "error": tile["error"],
+                "seconds": seconds,
+                "patches_per_second": tile["patches"] / seconds if done and seconds else None,
+                "km2_per_second": tile["km2"] / seconds if done and seconds else None,
+                "peak_rss_bytes": usage.get("peak", {}).get("rss_bytes"),
+                "latency_seconds": tile.get("latency_seconds") or {},
+                "latencies": tile.get("latency_histogram") or {},
+                "over_time": usage.get("over_time") or {},
+                "verdicts": tile.get("verdicts") or [],
+                "reused": bool(tile.get("reused")),
+                "viewer": _link(folder, place / "viewer.html") if done else None,
+                "preview": _link(folder, place / "preview.png") if done else None,
+            }
+        )
+    return found
+
+
+def _link(folder: Path, place: Path) -> str | None:
+    """Relative, as it goes into a page; None where there is no such file."""
+    return quote(f"./{place.as_posix()}") if (folder / place).exists() else None
+
+
+def _pairs(every: Sequence[Configuration]) -> list[tuple[int, int, str]]:
+    """How configurations, by their places, compare with each other over the repeats that both have, in words."""
+    found = []
+    for (i, one), (j, other) in permutations(enumerate(every), 2):
+        if one["seconds"].keys() & other["seconds"].keys():
+            found.append((i, j, str(compare(one["seconds"], other["seconds"]))))
+    return found
+
+
+def _grouped(every: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Each sort of verdict, warnings first, with a sentence for each configuration that has it."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in every:
+        for verdict in one["verdicts"]:
+            group = found.setdefault(verdict["code"], {"severity": verdict["severity"], "said": []})
+            sentence = verdict["sentence"].removeprefix(f"{verdict['code']}: ")
+            group["said"].append((one["configuration"], sentence))
+    return sorted(found.values(), key=lambda group: group["severity"] != "warning")
+
+
+def _left_out(every: Sequence[Configuration]) -> list[tuple[str, list[str]]]:
+    """Each reason not to recommend configurations, with their names."""
+    found: dict[str, list[str]] = {}
+    for one in every:
+        if one["left_out"]:
+            found.setdefault(one["left_out"], []).append(one["configuration"])
+    return list(found.items())
+
+
+def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The machine and the software, as (label, value)."""
+    quota, limit = facts["cpu_quota"], facts["memory_limit_gb"]
+    gpus = ", ".join(gpu["name"] for gpu in facts["gpus"])
+    known = [
+        ("Processor", facts["processor"]),
+        ("Cores", f"{facts['cores']} of {facts['machine_cores']}{f', quota {quota:g}' if quota else ''}"),
+        ("Memory", f"{facts['memory_gb']:g} GB{f', limited to {limit:g} GB' if limit else ''}"),
+        ("GPU", f"{gpus}, driver {facts['gpu_driver'] or 'unknown'}" if gpus else "none"),
+        ("System", facts["os"] or facts["system"]),
+        ("Python", facts["python"]),
+        ("benexp", f"{facts['benexp']}{f', commit {revision}' if (revision := facts['git_revision']) else ''}"),
+        *sorted(facts["libraries"].items()),
+    ]
+    return [(label, str(value)) for label, value in known]
