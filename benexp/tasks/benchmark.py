@@ -19,6 +19,7 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
 from benexp.report.benchmark_page import PAGE, write_page
+from benexp.report.plots import write_plots
 from benexp.report.stac import item_name, write_collection
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.ceilings import is_null, shared, sweep_of, without_model
@@ -252,7 +253,9 @@ class _Benchmark:
         report = self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
         # The page of a sweep is about all its jobs.
         if sweep_of(self._folder) is None:
-            write_page(self._folder, joint_report(self._folder, {self._folder: report}))
+            whole = joint_report(self._folder, {self._folder: report})
+            write_page(self._folder, whole)
+            write_plots(self._folder, whole)
 
     def save(self, status: str) -> dict[str, Any]:
         """Write the report; what it says."""

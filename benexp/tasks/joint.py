@@ -13,6 +13,7 @@ from benexp.measure.recommend import Candidate, Limits, recommend
 from benexp.report.benchmark import REPORT, TABLE, write_report
 from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.joint import Configuration, JointReport, Recommended, Reference, explanations, red, table
+from benexp.report.plots import write_plots
 from benexp.tasks.agreement import Comparisons, Job, disagreements, maps_of
 from benexp.tasks.configurations import Measured, backend_of
 from benexp.tasks.labels import labels
@@ -34,6 +35,7 @@ def join(folder: Path, since: float, say: Callable[[str], object]) -> bool:
     report = joint_report(folder, jobs)
     write_report(folder, report)
     write_page(folder, report)
+    drawn = write_plots(folder, report)
     for line in [*table(report), *explanations(report["configurations"])]:
         say(line)
     reference = report["reference"]
@@ -43,7 +45,7 @@ def join(folder: Path, since: float, say: Callable[[str], object]) -> bool:
         log.error("%s", red(problem, sys.stderr, os.environ))
     say(report["recommendation"]["sentence"])
     say(f"written to {folder}:")
-    for name in (TABLE, REPORT, PAGE):
+    for name in (TABLE, REPORT, PAGE, *(str(path.relative_to(folder)) for path in drawn)):
         say(f"  {name}")
     return report["status"] == "done"
 

@@ -56,6 +56,12 @@ class Missing(NullBackend):
         raise BenexpError("Missing needs wonders: pip install wonders")
 
 
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds, and have tests of their own."""
+    monkeypatch.setattr("benexp.tasks.benchmark.write_plots", lambda *_: [])
+
+
 def write(folder: Path, **moods: int | None) -> Path:
     """A folder of small products of these names."""
     for seed, (name, mood) in enumerate(moods.items()):
@@ -149,7 +155,7 @@ def test_the_report_has_environment_start_up_and_ceiling(done: Path) -> None:
     assert [tile["backend_name"] for tile in ceiling] == ["null", "null"]
     assert {tile["config_hash"] for tile in ceiling}.isdisjoint({found["config_hash"]})
     # Its maps, which show nothing, are gone.
-    assert {path.name for path in done.iterdir()} == {
+    assert {path.name for path in done.iterdir()} - {"plots"} == {
         "benchmark_report.csv",
         "report.json",
         "viewer.html",

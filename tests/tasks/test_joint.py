@@ -22,6 +22,12 @@ FLIP = [[0.1, 0.9, 0.1], *FOUR[1:]]
 """Another class in the first patch, beyond any doubt."""
 
 
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds, and have tests of their own."""
+    monkeypatch.setattr("benexp.tasks.joint.write_plots", lambda *_: [])
+
+
 def joined(folder: Path, expected: bool = True) -> dict[str, Any]:
     """The joint report; its configurations by name."""
     assert join(folder, 0, lambda _: None) is expected

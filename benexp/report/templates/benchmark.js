@@ -36,10 +36,12 @@ function theme() {
 }
 
 /* A figure in these colours; "ink" is the colour of letters. */
-function painted({ data: traces, layout }, colours) {
+function painted({ data: traces, layout }, colours, narrow = false) {
+  const named = new Set(traces.filter((trace) => trace.showlegend !== false).map((trace) => trace.name)).size;
   const axis = (own) => ({
     ...{ gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.quiet, automargin: true, fixedrange: coarse },
     ...own,
+    tickangle: narrow && own?.dtick ? -60 : "auto",
     title: own?.title && { ...own.title, standoff: 10 },
   });
   return {
@@ -57,6 +59,8 @@ function painted({ data: traces, layout }, colours) {
       hoverlabel: { align: "left", namelength: -1 },
       dragmode: coarse ? false : "zoom",
       ...layout,
+      /* A narrow legend has a line for each name. */
+      height: layout.height + (narrow ? 20 * named : 0),
       shapes: layout.shapes?.map((shape) => ({ ...shape, line: { ...shape.line, color: colours.ink } })),
       xaxis: axis(layout.xaxis),
       yaxis: axis(layout.yaxis),
@@ -70,7 +74,7 @@ const drawn = new Map();
 
 async function draw(place, title, figure) {
   drawn.set(place, { title, figure });
-  const { data: traces, layout } = painted(figure, theme());
+  const { data: traces, layout } = painted(figure, theme(), innerWidth < 600);
   await Plotly.react(place, traces, layout, { displayModeBar: false, responsive: true, doubleClick: "reset" });
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", `Chart: ${title}. The tables hold its numbers.`);

@@ -206,7 +206,7 @@ class Charts {
     const found = this.measured(shown);
     if (!found.length) return null;
     const y = found.map((one) => this.label(one));
-    const traces = this.data.stages.map((stage, i) => ({
+    const traces = this.data.stages.flatMap((stage, i) => found.every((one) => !one.stage_seconds[stage]) ? [] : ({
       type: "bar",
       orientation: "h",
       name: stage,
@@ -317,18 +317,17 @@ class Charts {
       const bytes = run.over_time.rss_bytes;
       if (!bytes || !shown.includes(run.configuration)) continue;
       const group = this.group[run.configuration];
+      const own = { type: "scatter", mode: "lines", name: plain(this.groupName[group]), legendgroup: String(group) };
+      if (!named.has(group)) traces.push({ ...own, x: [null], y: [null], line: { color: this.colour(group) } });
+      named.add(group);
       traces.push({
-        type: "scatter",
-        mode: "lines",
-        name: plain(this.groupName[group]),
-        legendgroup: String(group),
-        showlegend: !named.has(group),
+        ...own,
+        showlegend: false,
         x: run.over_time.seconds,
         y: bytes.map((value) => value / 1e9),
         line: { color: this.colour(group), width: 1.5, dash: DASHES[Math.max(0, shown.indexOf(run.configuration)) % DASHES.length] },
         hovertemplate: `%{y:.2f} GB after %{x:.1f} s<br>${plain(this.all[run.configuration].configuration)}<br>${plain(run.tile)}, repeat ${run.repeat}<extra></extra>`,
       });
-      named.add(group);
     }
     if (!traces.length) return null;
     return {
@@ -349,13 +348,17 @@ class Charts {
       ["Speed against chunk size", "The same runs along the other size.", this.speed(CHUNK, "chunk_size", "chunk", shown)],
     ];
     const speeds = bySize.some(([, , figure]) => figure) ? bySize : [["Speed", "Medians with 95 % intervals.", this.bars(shown)]];
+    const accuracy = ["Speed against accuracy", "Up and left is better. Pixels whose class is not the reference's.", this.pareto("flips_per_million", "pareto_flips", "other pixels per million", 1, shown)];
+    const memory = ["Memory over time", "Resident memory of each run; dashes tell configurations of a colour apart.", this.memory(shown)];
+    /* Beside each other are charts of a height; what is but a sentence comes last. */
+    const [beside, last] = typeof accuracy[2] === "string" ? [memory, accuracy] : [accuracy, memory];
     return [
       ...speeds,
       ["Speed against memory", "Up and left is better. Filled: nothing else is both faster and smaller.", this.pareto("memory_bytes", "pareto_memory", "GB of memory at most", 1e9, shown)],
-      ["Speed against accuracy", "Up and left is better. Pixels whose class is not the reference's.", this.pareto("flips_per_million", "pareto_flips", "other pixels per million", 1, shown)],
+      beside,
       ["Where the time goes", "Busy seconds of each stage, summed over threads: stages overlap, so bars may pass the clock.", this.stages(shown)],
       ["Time per batch", "How often a batch took how long; ticks: median, 9 of 10, 99 of 100.", this.latencies(shown)],
-      ["Memory over time", "Resident memory of each run; dashes tell configurations of a colour apart.", this.memory(shown)],
+      last,
     ].filter(([, , figure]) => figure);
   }
 }
