@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := torch,cpu,openvino,evaluate,mlflow,sweeps,report,dev
+EXTRAS := torch,cpu,openvino,evaluate,mlflow,sweeps,dask,report,dev
 
 .PHONY: demo test test-long lint browser setup clean
 

@@ -20,6 +20,7 @@ SCL_CLASSES = range(12)
 FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SPLITS = ("train", "validation", "test")
+EXECUTIONS = ("local", "dask")
 REFERENCE_CODES = ("auto", "ids", "clc")
 
 
@@ -118,6 +119,30 @@ class Recommend:
 
 
 @dataclass
+class Slurm:
+    jobs: int | None = None
+    cores: int = 8
+    memory: str = "16GB"
+    walltime: str = "01:00:00"
+    partition: str | None = None
+    account: str | None = None
+    directives: list[str] = field(default_factory=list)
+    setup: list[str] = field(default_factory=list)
+    interface: str | None = None
+
+
+@dataclass
+class Execution:
+    name: str
+    workers: int
+    threads: int = 1
+    memory: str = "auto"
+    address: str | None = None
+    patience: float = 60
+    slurm: Slurm = field(default_factory=Slurm)
+
+
+@dataclass
 class Tracking:
     name: str
     uri: str | None = None
@@ -141,6 +166,7 @@ class Config:
     benchmark: Benchmark
     serve: Serve
     recommend: Recommend
+    execution: Execution
     tracking: Tracking
     tile_folder: str | None = None
     input_dir: str | None = None
@@ -246,6 +272,7 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     limits.append(("benchmark.repeat", b.repeat, b.repeat >= 1, "a whole number from 1"))
     limits.append(("benchmark.warmup", b.warmup, b.warmup >= 0, "a whole number from 0"))
     limits.append(("benchmark.unstable", b.unstable, 0 < b.unstable < 1, "a share over 0 and under 1"))
+    limits += _limits_of_execution(c)
     t = c.tracking
     limits.append(("tracking.uri", t.uri, t.name == "none" or bool(t.uri), "a database file or a server"))
     # Records hold the configuration, and people share records.
@@ -264,6 +291,32 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     return limits
 
 
+def _limits_of_execution(c: Config) -> list[tuple[str, Any, bool, str]]:
+    e, s = c.execution, c.execution.slurm
+    alone = e.name == "local" and e.workers == 1
+    return [
+        ("execution", e.name, e.name in EXECUTIONS, ", ".join(EXECUTIONS)),
+        ("execution.workers", e.workers, e.workers >= 1, "a whole number from 1"),
+        ("execution.threads", e.threads, e.threads >= 1, "a whole number from 1"),
+        ("execution.patience", e.patience, e.patience > 0, "seconds, more than 0"),
+        (
+            "execution.address",
+            e.address,
+            e.address is None or bool(re.fullmatch(r"(tcp|tls)://[^/@\s]+:\d+", e.address)),
+            "the address of a scheduler, such as tcp://host:8786",
+        ),
+        ("execution.slurm.jobs", s.jobs, s.jobs is None or s.jobs >= 1, "a whole number from 1, or null: no SLURM"),
+        ("execution.slurm.cores", s.cores, s.cores >= 1, "a whole number from 1"),
+        ("execution.address", e.address, not (e.address and s.jobs), "null where execution.slurm.jobs starts workers"),
+        (
+            "task",
+            c.task.name,
+            alone or c.task.name == "classify",
+            "classify alone with workers: leave out execution, and this task runs in one process",
+        ),
+    ]
+
+
 def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     key = error.full_key or "the configuration"
     what = str(error.msg or error).splitlines()[0]
@@ -280,6 +333,7 @@ def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
 
 NOT_IN_HASH = (
     *("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "recommend", "serve"),
+    "execution",
 )
 
 

@@ -5,12 +5,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+SHARE = "BENEXP_CORES"
+"""Names the variable that says how many cores a process may use where several share a machine."""
+
 
 def available() -> int:
-    """Cores by affinity, cut down to the cgroup's CPU quota: engines that count the machine's cores start too many."""
+    """Cores by affinity, cut down to the cgroup's CPU quota and to BENEXP_CORES: engines that count the machine's cores
+    start too many threads.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = quota()
-    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
+    limit, share = quota(), os.environ.get(SHARE, "")
+    cores = cores if limit is None else max(1, min(cores, math.ceil(limit)))
+    return max(1, min(cores, int(share))) if share.isdecimal() else cores
 
 
 def quota(root: Path = Path("/")) -> float | None:

@@ -4,14 +4,13 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from benexp import layers as layers_module
 from benexp.backends.base import Backend
@@ -20,6 +19,7 @@ from benexp.grid import Chunk, PatchGrid, ProbabilityGrid, valid_share
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
 from benexp.plausibility import Content
+from benexp.progress import progress
 from benexp.rasters import BLOCK
 from benexp.unfinished import UnfinishedGrid
 from benexp.window import Window
@@ -47,6 +47,18 @@ class Writer(Protocol):
     def write(self, values: npt.NDArray[Any], window: Window) -> None: ...
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What the model says of the patches of one chunk, and which of its pixels are usable."""
+
+    probabilities: npt.NDArray[np.float32]
+    """[rows, cols, classes]: 0 where a patch was skipped."""
+    classified: npt.NDArray[np.bool_]
+    """[rows, cols]."""
+    valid: npt.NDArray[np.bool_]
+    """[h, w] of the chunk's window."""
+
+
 def classify(
     tile: Readable,
     backend: Backend,
@@ -62,9 +74,6 @@ def classify(
 
     Chunks that `unfinished` has are taken from it, the others are kept in it as they come, and shown to `content`.
     """
-    grid = ProbabilityGrid.empty(patches, len(backend.spec.classes))
-    done = unfinished.restore(grid) if unfinished else np.zeros(patches.shape, bool)
-    chunks = [chunk for chunk in patches.chunks(chunk_size) if not done[chunk.rows, chunk.cols].all()]
 
     def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         with clocks.stage("read"):
@@ -73,24 +82,59 @@ def classify(
                 content.look(pixels, valid)
             return pixels, valid
 
+    def answered(chunks: Sequence[Chunk]) -> Generator[tuple[Chunk, Answers], None, None]:
+        with ThreadPoolExecutor(1, "read-ahead") as reader:
+            for chunk, (pixels, valid) in zip(chunks, in_order(reader, read, chunks), strict=True):
+                with clocks.stage("infer"):
+                    answers = classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
+                yield chunk, answers
+
+    classes = len(backend.spec.classes)
+    return gather(answered, patches, classes, chunk_size=chunk_size, clocks=clocks, unfinished=unfinished)
+
+
+def classify_chunk(
+    backend: Backend,
+    pixels: npt.NDArray[Any],
+    valid: npt.NDArray[np.bool_],
+    chunk: Chunk,
+    patch_size: int,
+    min_valid: float,
+) -> Answers:
+    """The answers for one chunk, of which `pixels` [bands, h, w] and the `valid` ones [h, w] were read."""
+    wanted = valid_share(valid, chunk.origins, patch_size) >= min_valid
+    answers = backend.classify(pixels, valid, chunk.origins[wanted])
+    probabilities = np.zeros((len(wanted), answers.shape[1]), np.float32)
+    probabilities[wanted] = answers
+    return Answers(probabilities.reshape(*chunk.shape, -1), wanted.reshape(chunk.shape), valid)
+
+
+def gather(
+    answered: Callable[[Sequence[Chunk]], Generator[tuple[Chunk, Answers], None, None]],
+    patches: PatchGrid,
+    classes: int,
+    *,
+    chunk_size: int,
+    clocks: StageClocks,
+    unfinished: UnfinishedGrid | None = None,
+) -> ProbabilityGrid:
+    """A grid of what is `answered`, in any order, of the chunks that `unfinished` does not have; it keeps them."""
+    grid = ProbabilityGrid.empty(patches, classes)
+    done = unfinished.restore(grid) if unfinished else np.zeros(patches.shape, bool)
+    chunks = [chunk for chunk in patches.chunks(chunk_size) if not done[chunk.rows, chunk.cols].all()]
     count = sum(len(chunk.origins) for chunk in chunks)
     with (
-        ThreadPoolExecutor(1, "read-ahead") as reader,
-        tqdm(initial=done.size - count, total=done.size, desc="classify", unit="patch", disable=None) as bar,
+        progress(initial=done.size - count, total=done.size, desc="classify", unit="patch") as bar,
+        closing(answered(chunks)) as coming,
     ):
-        for chunk, (pixels, valid) in zip(chunks, in_order(reader, read, chunks), strict=True):
-            grid.valid[chunk.window.slices] |= valid
-            wanted = valid_share(valid, chunk.origins, patches.patch_size) >= min_valid
-            with clocks.stage("infer"):
-                answers = backend.classify(pixels, valid, chunk.origins[wanted])
-            here = np.zeros((len(wanted), answers.shape[1]), np.float32)
-            here[wanted] = answers
-            grid.probabilities[chunk.rows, chunk.cols] = here.reshape(*chunk.shape, -1)
-            grid.classified[chunk.rows, chunk.cols] = wanted.reshape(chunk.shape)
+        for chunk, answers in coming:
+            grid.valid[chunk.window.slices] |= answers.valid
+            grid.probabilities[chunk.rows, chunk.cols] = answers.probabilities
+            grid.classified[chunk.rows, chunk.cols] = answers.classified
             if unfinished:
                 with clocks.stage("write"):
                     unfinished.keep(grid, chunk)
-            bar.update(len(wanted))
+            bar.update(len(chunk.origins))
     return grid
 
 
@@ -125,7 +169,7 @@ def blockwise(
     # Blocks run beside each other, so the matrix products inside them must not start threads of their own.
     with ThreadPoolExecutor(threads, what) as pool, threadpool_limits(1, user_api="blas"):
         results = in_order(pool, work, blocks, ahead=2 * threads)
-        yield zip(tqdm(blocks, desc=what, unit="block", disable=None), results, strict=True)
+        yield zip(progress(blocks, desc=what, unit="block"), results, strict=True)
 
 
 def thumbnail_step(shape: tuple[int, int], size: int) -> int:

@@ -15,7 +15,9 @@ ENOUGH = 1000
 OFFSET = 1000
 """What newer products add to their reflectances."""
 _BIN = 10
-"""DN that are counted as one, up to 65535."""
+"""DN that are counted as one."""
+_BINS = 200
+"""Bins there are; the last one takes all that is brighter, too."""
 FEW = 0.001
 """The share of pixels that may be darker than the offset alone, where it was left in."""
 
@@ -25,7 +27,7 @@ class Content:
 
     def __init__(self, bands: Sequence[str]) -> None:
         self._bands = tuple(bands)
-        self._counts = np.zeros((len(self._bands), 65536 // _BIN + 1), np.int64)
+        self._counts = np.zeros((len(self._bands), _BINS), np.int64)
         self._low = np.full(len(self._bands), np.iinfo(np.uint16).max)
         self._high = np.zeros(len(self._bands), np.int64)
 
@@ -36,7 +38,17 @@ class Content:
             self._low = np.minimum(self._low, seen.min(1))
             self._high = np.maximum(self._high, seen.max(1))
             for count, values in zip(self._counts, seen, strict=True):
-                count += np.bincount(values // _BIN, minlength=len(count))
+                count += np.bincount(np.minimum(values // _BIN, _BINS - 1), minlength=_BINS)
+
+    def tally(self) -> npt.NDArray[np.int64]:
+        """What was counted [bands, n], for another to `add`."""
+        return np.column_stack((self._low, self._high, self._counts))
+
+    def add(self, tally: npt.NDArray[np.int64]) -> None:
+        """Take in what another has counted of the same bands."""
+        self._low = np.minimum(self._low, tally[:, 0])
+        self._high = np.maximum(self._high, tally[:, 1])
+        self._counts += tally[:, 2:]
 
     def warnings(self, offsets: Mapping[str, int]) -> list[str]:
         """What looks wrong, a sentence each; `offsets` by band are those that were applied."""

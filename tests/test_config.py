@@ -27,7 +27,7 @@ def composed(*overrides: str) -> Config:
 def test_every_file_composes(group: str, name: str) -> None:
     config = composed(f"{group}={name}")
     backend_class(config.backend)
-    if group in ("model", "task", "tracking"):
+    if group in ("model", "task", "tracking", "execution"):
         assert getattr(config, group).name == name
 
 

@@ -6,6 +6,7 @@ choose it where it is `auto`; subclasses override `_open`, `_infer` and `_close`
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class Backend:
         """What opening took: `choose_batch` where that was asked for, `load` (with compiling) and `first_batch`."""
         self._is_open = False
         self._is_loaded = False
+        self._turn = threading.RLock()
 
     @classmethod
     def artefact_precision(cls, precision: str) -> str:
@@ -118,13 +120,15 @@ class Backend:
         """The class probabilities [n, classes] of the patches of a chunk.
 
         `chunk` [bands, h, w] is in model DN, `valid` [h, w] marks its usable pixels, `origins` [n, 2] are the (row,
-        col) of the patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean.
+        col) of the patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean. Any
+        thread may call this; they take turns.
 
         Raises BenexpError where the model answers in another shape or with anything but probabilities.
         """
         if not self._is_open:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement")
-        probabilities = self._halving(lambda: self._classify(chunk, valid, origins))
+        with self._turn:
+            probabilities = self._halving(lambda: self._classify(chunk, valid, origins))
         self._whole(probabilities, len(origins))
         # Written so that NaN fails too.
         if not np.all((probabilities >= 0) & (probabilities <= 1)):

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benexp import cores, layers, pipeline
 from benexp.backends.base import Backend
@@ -35,6 +36,9 @@ from benexp.unfinished import UnfinishedGrid
 from benexp.version import __version__
 from exporters.calibration import Calibration
 
+if TYPE_CHECKING:
+    from benexp.tasks.spread import Elsewhere
+
 log = logging.getLogger("benexp")
 
 NOT_IN_GRID_KEY = ("batch_size", "threads", "device")
@@ -52,25 +56,70 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     if config.dry_run:
         return [plan(product, config, made_layers, say) for product in found]
     spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
-    records: list[dict[str, Any]] = []
+    outcomes = _spread if config.execution.name != "local" or config.execution.workers > 1 else _in_turn
+    made: dict[Path, dict[str, Any]] = {}
     failures: list[str] = []
-    calibration = calibration_for_backend(found, config, spec)
-    tolerances = config.export.tolerance
-    with LazyBackend(config.backend, spec, tolerances=tolerances, calibration=calibration) as backend:
-        for product in found:
-            job = Job(product, config, overrides, spec, made_layers, backend.get, calibration, say)
-            try:
-                records.append(job.run(taken={record["tile"] for record in records}))
-            except BenexpError as error:
-                if len(found) == 1:
-                    raise
+    with contextlib.closing(outcomes(config, overrides, spec, found, say)) as coming:
+        for product, outcome in coming:
+            if not isinstance(outcome, BenexpError):
+                made[product] = outcome
+            elif len(found) == 1:
+                raise outcome
+            else:
                 failures.append(product.name)
-                log.error("%s: %s", product.name, error)
+                log.error("%s: %s", product.name, outcome)
+    records = [made[product] for product in found if product in made]
     if in_collection(config) and records:
         write_collection(Path(config.output_folder), records[0], spec, [record["tile"] for record in records])
     if failures:
         raise BenexpError(f"{len(failures)} of {len(found)} products failed: {', '.join(failures)}")
     return records
+
+
+Outcomes = Generator[tuple[Path, dict[str, Any] | BenexpError], None, None]
+"""Of each product its record, or why there is none."""
+
+
+def _in_turn(
+    config: Config, overrides: Sequence[str], spec: ModelSpec, found: Sequence[Path], say: Callable[[str], object]
+) -> Outcomes:
+    """In this process, one after the other."""
+    calibration = calibration_for_backend(found, config, spec)
+    tolerances = config.export.tolerance
+    with LazyBackend(config.backend, spec, tolerances=tolerances, calibration=calibration) as backend:
+        job = Job(found[0], config, overrides, spec, checked_layers(config), backend.get, calibration, say)
+        yield from _each(job, found)
+
+
+def _spread(
+    config: Config, overrides: Sequence[str], spec: ModelSpec, found: Sequence[Path], say: Callable[[str], object]
+) -> Outcomes:
+    """In workers: tiles as long as there is one for each, then the chunks of those that are left."""
+    from benexp.tasks.spread import Elsewhere, classify_tiles, engine, whole_tiles
+
+    calibration = calibration_for_backend(found, config, spec)
+    with engine(config, overrides, spec, found) as workers:
+        whole = whole_tiles(workers, found)
+        taken = set()
+        for product, outcome in classify_tiles(workers, whole, say):
+            taken |= set() if isinstance(outcome, BenexpError) else {outcome["tile"]}
+            yield product, outcome
+        elsewhere = functools.partial(Elsewhere, workers)
+        job = Job(found[0], config, overrides, spec, checked_layers(config), None, calibration, say, elsewhere)
+        yield from _each(job, found[len(whole) :], taken)
+
+
+def _each(job: "Job", found: Sequence[Path], taken: Collection[str] = ()) -> Outcomes:
+    """The job done for each product in turn; none may have a name that is taken."""
+    names = set(taken)
+    for product in found:
+        try:
+            record = dataclasses.replace(job, product=product).run(names)
+        except BenexpError as error:
+            yield product, error
+        else:
+            names.add(record["tile"])
+            yield product, record
 
 
 def in_collection(config: Config) -> bool:
@@ -95,10 +144,12 @@ class Job:
     overrides: Sequence[str]
     spec: ModelSpec
     layers: list[Layer]
-    backend: Callable[[], Backend]
-    """Opens the backend if it is not open yet; asked only where no saved grid is reused."""
+    backend: Callable[[], Backend] | None
+    """Opens the backend if it is not open yet; asked only where no saved grid is reused. None: see `elsewhere`."""
     calibration: Calibration | None
     say: Callable[[str], object]
+    elsewhere: "Callable[[Path, Tile, PatchGrid, int], Elsewhere] | None" = None
+    """Has the chunks classified in other processes."""
 
     def run(self, taken: Collection[str]) -> dict[str, Any]:
         """Classify the product, whose tile must not have one of the `taken` names; its record."""
@@ -174,27 +225,13 @@ class Job:
         unfinished, content = UnfinishedGrid(folder, key), Content(self.spec.bands)
         if not self.config.resume:
             unfinished.remove()
-        with clocks.stage("load"):
-            backend = self.backend()
-        grid = pipeline.classify(
-            tile,
-            backend,
-            patches,
-            chunk_size=chunking.chunk_size,
-            min_valid=chunking.min_valid,
-            clocks=clocks,
-            unfinished=unfinished,
-            content=content,
-        )
-        clocks.add("decode", tile.decode_seconds)
-        clocks.add("assemble", tile.assemble_seconds)
+        grid, description = self._classified(tile, patches, unfinished, content, clocks)
         try:
             sound.result()
         except BaseException:
             unfinished.remove()
             raise
-        description = backend.describe()
-        if self.spec.trained and backend.needs != "nothing":
+        if self.spec.trained and backend_class(self.config.backend).needs != "nothing":
             check_answers(grid, f"{self.spec.name} on {description['backend']}")
         for warning in (warnings := content.warnings(tile.offsets)):
             log.warning("%s: %s", tile.name, warning)
@@ -209,6 +246,39 @@ class Job:
             grid.save(path, about)
             unfinished.remove()
         return grid, {**about, "resumed_chunks": unfinished.restored}
+
+    def _classified(
+        self, tile: Tile, patches: PatchGrid, unfinished: UnfinishedGrid, content: Content, clocks: StageClocks
+    ) -> tuple[ProbabilityGrid, dict[str, Any]]:
+        """The grid, and what the backend says of itself."""
+        chunking = self.config.chunking
+        if self.elsewhere:
+            remote = self.elsewhere(self.product, tile, patches, chunking.chunk_size)
+            grid = pipeline.gather(
+                lambda chunks: remote.answered(chunks, clocks, content),
+                patches,
+                len(self.spec.classes),
+                chunk_size=chunking.chunk_size,
+                clocks=clocks,
+                unfinished=unfinished,
+            )
+            return grid, remote.describe()
+        assert self.backend
+        with clocks.stage("load"):
+            backend = self.backend()
+        grid = pipeline.classify(
+            tile,
+            backend,
+            patches,
+            chunk_size=chunking.chunk_size,
+            min_valid=chunking.min_valid,
+            clocks=clocks,
+            unfinished=unfinished,
+            content=content,
+        )
+        clocks.add("decode", tile.decode_seconds)
+        clocks.add("assemble", tile.assemble_seconds)
+        return grid, backend.describe()
 
     def _render(
         self, tile: Tile, grid: ProbabilityGrid, folder: Path, about: dict[str, Any], clocks: StageClocks

@@ -1,6 +1,7 @@
 """From a configuration to a backend that is ready to open: the class, its arguments, and the artefact it needs."""
 
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -125,14 +126,19 @@ class LazyBackend:
         self._tolerances = tolerances
         self._calibration = calibration
         self._open: Backend | None = None
+        self._turn = threading.Lock()
         backend_class(backend)
 
     def get(self) -> Backend:
-        if self._open is None:
-            made = make_backend(self._config, self._spec, tolerances=self._tolerances, calibration=self._calibration)
-            made.open()
-            self._open = made
-        return self._open
+        """The backend, open; any thread may call this."""
+        with self._turn:
+            if self._open is None:
+                made = make_backend(
+                    self._config, self._spec, tolerances=self._tolerances, calibration=self._calibration
+                )
+                made.open()
+                self._open = made
+            return self._open
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,128 @@
+"""Workers that are processes of this machine, from Python's own library."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import wait as wait_for
+from types import TracebackType
+from typing import Any, Self
+
+from benexp import cores
+from benexp.errors import BenexpError
+from benexp.execution.work import Bench, Outcome, Task, Workshop, surroundings
+
+log = logging.getLogger("benexp")
+
+RETRIES = 3
+"""How often processes may die before what they were at is given up."""
+PATIENCE = 10
+"""Seconds in which a process whose parent died may tidy up."""
+
+_bench: Bench | None = None
+"""Of a worker: the one thing it keeps."""
+
+
+class Processes:
+    """So many processes, of which each opens the workshop once; together they use the cores there are."""
+
+    shares_chunks = False
+
+    def __init__(self, workshop: Workshop, workers: int) -> None:
+        self.workers = workers
+        self._workshop = workshop
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def outcomes(self, method: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
+        """See Engine."""
+        left = dict(enumerate(tasks))
+        for _ in range(RETRIES + 1):
+            pool = self._started()
+            try:
+                # When a process dies, the pool stops the others too: they go on from the chunks they had saved.
+                waiting: dict[Future[Outcome], int] = {
+                    pool.submit(_work, method, task): number for number, task in left.items()
+                }
+                while waiting:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        number = waiting.pop(future)
+                        outcome = future.result()
+                        del left[number]
+                        yield number, outcome
+                return
+            except BrokenProcessPool:
+                self._stop()
+                log.warning("a worker process was killed (was memory short?): what it was at is done again")
+        raise BenexpError(
+            f"worker processes were killed {RETRIES + 1} times, with {len(left)} of {len(tasks)} tasks left: see "
+            f"whether memory is short, and choose fewer execution.workers or a smaller chunking.chunk_size; "
+            f"what is done is kept"
+        )
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Spawned: forked copies of engines and their threads hang.
+            context: Any = multiprocessing.get_context("spawn")
+            share = max(1, cores.available() // self.workers)
+            self._pool = ProcessPoolExecutor(
+                self.workers, context, _begin, (self._workshop, context.Value("i", 0), surroundings(share))
+            )
+        return self._pool
+
+    def _stop(self) -> None:
+        """Also where they are in the middle of something."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            for process in multiprocessing.active_children():
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(workshop: Workshop, counter: Any, environment: dict[str, str]) -> None:
+    """Be a worker. Ctrl-C reaches the parent alone, which then knows what it stops."""
+    global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    os.environ.update(environment)
+    with counter.get_lock():
+        number, counter.value = counter.value, counter.value + 1
+    _bench = Bench(workshop, number)
+
+
+def _work(method: str, task: Task) -> Outcome:
+    assert _bench
+    try:
+        return _bench.do(method, task)
+    except SystemExit:
+        # Else the pool's code would take it for an answer, and wait for more work for ever.
+        os._exit(1)
+
+
+def _end(*_: object) -> None:
+    """Tidy up on the way out; a second time there is no more patience."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise SystemExit(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    wait_for([parent.sentinel])
+    with suppress(ProcessLookupError):
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(PATIENCE)
+    os._exit(1)
