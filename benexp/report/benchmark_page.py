@@ -59,6 +59,7 @@ def write_page(folder: Path, report: JointReport) -> None:
 
 _DRAWN = ("latencies", "over_time", "latency_seconds")
 """What the charts need of each run."""
+_LINES = ("seconds", "rss_bytes")
 
 
 def _index(report: JointReport, config_hash: str | None) -> int | None:
@@ -106,7 +107,7 @@ def _runs(folder: Path, report: JointReport) -> list[dict[str, Any]]:
                 "peak_rss_bytes": usage.get("peak", {}).get("rss_bytes"),
                 "latency_seconds": tile.get("latency_seconds") or {},
                 "latencies": tile.get("latency_histogram") or {},
-                "over_time": usage.get("over_time") or {},
+                "over_time": {key: usage["over_time"][key] for key in _LINES} if "over_time" in usage else {},
                 "verdicts": tile.get("verdicts") or [],
                 "reused": bool(tile.get("reused")),
                 "viewer": _link(folder, place / "viewer.html") if done else None,

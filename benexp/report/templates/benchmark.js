@@ -96,7 +96,11 @@ function head(level, title, place) {
   return element("div", { className: "head" }, element(level, {}, title), ...buttons);
 }
 
+let latest = 0;
+
+/* One chart after the other, with room for the browser in between; a later call takes over. */
 async function drawAll() {
+  const call = ++latest;
   const list = charts.list(shown);
   const kept = new Map([...byId("charts").children].map((section) => [section.dataset.title, section]));
   const sections = list.map(([title, note, figure]) => {
@@ -111,6 +115,8 @@ async function drawAll() {
   });
   byId("charts").replaceChildren(...sections.map(([section]) => section));
   for (const [section, title, figure] of sections) {
+    await new Promise((resolve) => setTimeout(resolve));
+    if (call !== latest) return;
     if (typeof figure !== "string") await draw(section.querySelector(".plot"), title, figure);
   }
 }

@@ -60,8 +60,9 @@ class Charts {
 
   speed(key, field, what, shown) {
     const found = this.measured(shown).filter((one) => one[field] !== null);
-    if (unique(found.map((one) => one[field])).length < 2) return null;
     const lines = unique(found.map((one) => without(one, key)));
+    const along = (line) => unique(found.filter((one) => without(one, key) === line).map((one) => one[field]));
+    if (!lines.some((line) => along(line).length > 1)) return null;
     const inGroup = new Map();
     const traces = lines.map((line) => {
       const points = found.filter((one) => without(one, key) === line).sort((a, b) => a[field] - b[field]);
@@ -141,6 +142,8 @@ class Charts {
     if (field !== "memory_bytes" && found.every((one) => one[field] === 0)) {
       return "Every map is the same as the reference's, pixel by pixel: nothing has to be traded for speed.";
     }
+    const limit = field === "memory_bytes" ? this.data.limits.max_memory_gb : this.data.limits.max_flips_per_million;
+    const most = Math.max(...found.map(x), limit ?? 0);
     const front = found.filter((one) => one[mark]).sort((a, b) => x(a) - x(b));
     const traces = [];
     if (front.length > 1) {
@@ -180,16 +183,14 @@ class Charts {
         name: "recommended",
         x: [x(best)],
         y: [best.patches_per_second.median],
-        text: ["★ recommended"],
-        textposition: "top center",
+        text: [x(best) > most / 2 ? "recommended ★  " : "  ★ recommended"],
+        textposition: x(best) > most / 2 ? "middle left" : "middle right",
         marker: { symbol: "circle-open", size: 22, line: { width: 2 }, color: "ink" },
         hoverinfo: "skip",
         showlegend: false,
       });
     }
-    const limit = field === "memory_bytes" ? this.data.limits.max_memory_gb : this.data.limits.max_flips_per_million;
     const shapes = limit === null ? [] : [{ type: "line", x0: limit, x1: limit, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1 } }];
-    const most = Math.max(...found.map(x), limit ?? 0);
     return {
       data: traces,
       layout: {
@@ -345,7 +346,7 @@ class Charts {
   list(shown) {
     const bySize = [
       ["Speed against batch size", "Bars are 95 % intervals, cut off where they are longer than the axis.", this.speed(BATCH, "batch_size", "batch", shown)],
-      ["Speed against chunk size", "The same runs along the other size.", this.speed(CHUNK, "chunk_size", "chunk", shown)],
+      ["Speed against chunk size", "Bars are 95 % intervals, cut off where they are longer than the axis.", this.speed(CHUNK, "chunk_size", "chunk", shown)],
     ];
     const speeds = bySize.some(([, , figure]) => figure) ? bySize : [["Speed", "Medians with 95 % intervals.", this.bars(shown)]];
     const accuracy = ["Speed against accuracy", "Up and left is better. Pixels whose class is not the reference's.", this.pareto("flips_per_million", "pareto_flips", "other pixels per million", 1, shown)];
