@@ -51,7 +51,7 @@ class Begin(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         begun.append(Begun(Path(config.output_folder), Path(config.hydra.sweep.dir)))
-        if not config.resume:
+        if config.task.name == "benchmark" and not config.resume and not config.dry_run:
             shutil.rmtree(Path(config.output_folder) / CEILINGS, ignore_errors=True)
         if "optuna" in config.hydra.sweeper["_target_"]:
             import optuna

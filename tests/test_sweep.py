@@ -79,6 +79,19 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> Speeds:
 TRIALS = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=1")
 
 
+@pytest.mark.parametrize("other", [("task=classify",), ("task=benchmark", "dry_run=true")])
+def test_only_a_benchmark_that_begins_anew_drops_the_ceilings(
+    other: tuple[str, ...], products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "run", lambda *_, **__: [{"patches": 1, "seconds": 1.0}])
+    (tmp_path / "ceilings").mkdir()
+    arguments = (f"tile_folder={products / 'first'}", f"output_folder={tmp_path}", "-m", "seed=1", "resume=false")
+    assert main([*arguments, *other]) == 0
+    assert (tmp_path / "ceilings").exists()
+    assert main([*arguments, "task=benchmark"]) == 0
+    assert not (tmp_path / "ceilings").exists()
+
+
 def test_optuna_finds_the_fastest_and_takes_failures(
     products: Path, tmp_path: Path, speeds: Speeds, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
