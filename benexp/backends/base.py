@@ -47,8 +47,9 @@ class Backend:
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     """What `device` may be, up to a colon: `cuda` stands for `cuda:1`, too."""
-    pads: ClassVar[bool] = True
-    """Whether the last batch is filled up to `batch_size`: engines that choose kernels by the batch's shape need it."""
+    pads: bool = True
+    """Whether the last batch is filled up to `batch_size`, which engines that choose kernels by its shape need. Whoever
+    overrides `_classify` sees to it there."""
     fixed_batch: ClassVar[bool] = False
     """Whether `_open` makes an engine for one batch size: another size needs another engine."""
 

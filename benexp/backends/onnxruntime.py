@@ -35,7 +35,7 @@ class OnnxRuntimeBackend(Backend):
     needs: ClassVar[Needs] = "onnx"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     # A patch's scores on this provider are the same to the bit whatever the batch it comes in.
-    pads: ClassVar[bool] = False
+    pads = False
 
     _EXTRA: ClassVar[str] = "cpu"
     _PROVIDERS: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)

@@ -40,7 +40,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
     # Kernels and buffers are chosen by shape.
-    pads: ClassVar[bool] = True
+    pads = True
 
     _EXTRA: ClassVar[str] = "gpu"
     _PROVIDERS: ClassVar[tuple[str, ...]] = (_CUDA, _CPU)
@@ -119,12 +119,13 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         running.bind_output("probabilities")
         for start in range(0, len(origins), self.batch_size):
             group = origins[start : start + self.batch_size]
+            size = self.batch_size if self.pads else len(group)
             with self._batch():
-                cutting.bind_cpu_input("starts", starts(group, chunk.shape[2], self.batch_size))
+                cutting.bind_cpu_input("starts", starts(group, chunk.shape[2], size))
                 cutter.run_with_iobinding(cutting)
                 running.bind_ortvalue_input("patches", cutting.get_outputs()[0])
                 model.run_with_iobinding(running)
-                answer = self._whole(running.get_outputs()[0].numpy(), self.batch_size)
+                answer = self._whole(running.get_outputs()[0].numpy(), size)
                 answers[start : start + len(group)] = answer[: len(group)]
         return answers
 

@@ -75,7 +75,7 @@ class TensorrtBackend(Backend):
                 batch_size=self.batch_size,
                 device=self._gpu.device,
                 memory_format=torch.contiguous_format,
-                fill=True,
+                fill=self.pads,
             )
             answers = [self._whole(self._engine(patches), len(patches))[:count] for patches, count in batches]
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()

@@ -36,6 +36,8 @@ class TorchBackend(Backend):
         if not isinstance(compile, bool):
             raise BenexpError(f"backend.compile={compile}: takes true or false")
         self.compile = compile
+        # Compiled kernels and CUDA graphs are made for one shape.
+        self.pads = compile
 
     def _open(self) -> None:
         try:
@@ -82,8 +84,7 @@ class TorchBackend(Backend):
                 batch_size=self.batch_size,
                 device=self.device,
                 memory_format=torch.channels_last,
-                # Compiled kernels and CUDA graphs are made for one shape.
-                fill=self.compile,
+                fill=self.pads,
             )
             answers, self._events = [], []
             for patches, count in batches:

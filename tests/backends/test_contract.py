@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ class ArithmeticBackend(Backend):
 
 
 class UnpaddedArithmeticBackend(ArithmeticBackend):
-    pads: ClassVar[bool] = False
+    pads = False
 
 
 @pytest.fixture(

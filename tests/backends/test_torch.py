@@ -79,3 +79,17 @@ def test_threads_hold_while_open_only(small_model: ModelSpec) -> None:
 def test_a_gpu_that_is_not_there_is_named(small_model: ModelSpec) -> None:
     with pytest.raises(BenexpError, match=r"cuda was asked for, but cpu .*: torch .* sees no CUDA device"):
         TorchBackend(small_model, device="cuda").open()
+
+
+@pytest.mark.parametrize(("pads", "batches"), [(False, [4, 1]), (True, [4, 4])])
+def test_the_last_batch_is_filled_up_where_it_pads(pads: bool, batches: list[int], small_model: ModelSpec) -> None:
+    backend = TorchBackend(small_model, batch_size=4, threads=2)
+    assert not backend.pads
+    assert TorchBackend(small_model, compile=True).pads
+    backend.pads = pads
+    chunk = varied_patches(S2, 1, seed=6)[0].astype(np.uint16)
+    with backend:
+        seen, network = [], backend._model
+        backend._model = lambda patches: seen.append(len(patches)) or network(patches)
+        backend.classify(chunk, np.ones((120, 120), bool), np.zeros((5, 2), int))
+    assert seen == batches
