@@ -2,8 +2,9 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from benexp.grid import Chunk, PatchGrid, valid_share
 from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
 from benexp.tasks.inputs import open_input
-from benexp.tasks.prepare import backend_class
+from benexp.tasks.prepare import exported_at
 from exporters.calibration import Calibration
 
 log = logging.getLogger("benexp")
@@ -29,11 +30,18 @@ VALID = 0.5
 """The share of a patch that is valid at least."""
 
 
-def calibration_for_backend(products: Sequence[Path], config: Config, spec: ModelSpec) -> Calibration | None:
-    """What `config.backend` is calibrated on: None unless it runs at int8 and the model is no int8 file yet."""
-    found = backend_class(config.backend)
-    precision = found.artefact_precision(str(config.backend.get("precision", found.precisions[0])))
-    if precision != "int8" or spec.precision == "int8" or found.needs in ("nothing", "checkpoint"):
+def calibration_for_backend(
+    products: Sequence[Path],
+    config: Config,
+    spec: ModelSpec,
+    backends: Sequence[Mapping[str, Any]] | None = None,
+) -> Calibration | None:
+    """What `backends` (None: `config.backend`) are calibrated on.
+
+    None unless one of them runs an exported file at int8 and the model is no int8 file yet.
+    """
+    asked = [config.backend] if backends is None else backends
+    if spec.precision == "int8" or all(exported_at(backend) != "int8" for backend in asked):
         return None
     return calibration_of(products, config, spec)
 

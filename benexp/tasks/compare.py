@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
@@ -31,14 +31,13 @@ from benexp.products.tile import Tile
 from benexp.rasters import RasterWriter
 from benexp.report.flips import frequent_changes, write_flips_picture
 from benexp.tasks import results
+from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
 from benexp.tasks.prepare import backend_class, make_backend
 from benexp.usage import conf_folder, groups
 from benexp.window import Window
-
-if TYPE_CHECKING:
-    from exporters.calibration import Calibration
+from exporters.calibration import Calibration
 
 log = logging.getLogger("benexp")
 
@@ -164,7 +163,7 @@ class _Comparison:
     overrides: Sequence[str]
     spec: ModelSpec
     entries: Sequence[Entry]
-    calibration: "Calibration | None" = None
+    calibration: Calibration | None = None
 
     def run(self, say: Callable[[str], object]) -> dict[str, Any]:
         with open_input(self.product, self.config, self.spec.bands) as tile:
@@ -172,10 +171,9 @@ class _Comparison:
             folder = results_folder(self.config, self.product, tile)
             # Not beside the first backend, as classify does: it would take cores from that one alone.
             check_integrity(tile.product, self.config.integrity, self.spec.bands)
-            if any(entry.settings.get("precision") == "int8" for entry in self.entries):
-                from benexp.tasks.calibration import calibration_of
-
-                self.calibration = calibration_of([self.product], self.config, self.spec)
+            self.calibration = calibration_for_backend(
+                [self.product], self.config, self.spec, [entry.settings for entry in self.entries]
+            )
             self._try_all()
             with output_folder(folder), staging(folder) as unfinished:
                 record, files = self._compare(tile, patches, unfinished)

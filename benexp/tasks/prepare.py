@@ -54,6 +54,14 @@ def _taken(found: type[Backend]) -> tuple[list[str], bool]:
     return taken, True
 
 
+def exported_at(backend: Mapping[str, Any]) -> str | None:
+    """The precision of the exported file that a backend runs; None where it runs none."""
+    found = backend_class(backend)
+    if found.needs in ("nothing", "checkpoint"):
+        return None
+    return found.artefact_precision(str(backend.get("precision", found.precisions[0])))
+
+
 def make_backend(
     backend: Mapping[str, Any],
     spec: ModelSpec,
@@ -100,7 +108,8 @@ def _artefact(
     from exporters.cached import cached, typed_source
     from exporters.recipe import Recipe
 
-    precision = found.artefact_precision(str(backend.get("precision", found.precisions[0])))
+    precision = exported_at(backend)
+    assert precision
     workspace_gb = backend.get("workspace_gb", Recipe.workspace_gb)
     recipe = Recipe(precision, None, tolerances.get(precision), calibration, workspace_gb)
     if found.needs == "tensorrt":

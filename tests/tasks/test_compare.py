@@ -3,7 +3,6 @@
 import json
 import logging
 import shlex
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from benexp import classify
 from benexp.app import main
-from benexp.backends.base import Backend
+from benexp.backends.base import Backend, Needs
 from benexp.classes import NAMES
 from benexp.demo.product import write_product
 from benexp.errors import BenexpError
@@ -66,6 +65,10 @@ class Rounded(Table):
 
     precisions: ClassVar[tuple[str, ...]] = ("bf16", "int8")
     bright: ClassVar[dict[int, float]] = {2: 0.8, 3: 0.75}
+
+
+class Quantised(Rounded):
+    needs: ClassVar[Needs] = "onnx"
 
 
 class Unlike(Rounded):
@@ -315,9 +318,14 @@ def test_int8_is_calibrated_on_the_product_once(product: Path, tmp_path: Path, m
         given.append(calibration)
         return Table(spec)
 
-    monkeypatch.setitem(sys.modules, "benexp.tasks.calibration", SimpleNamespace(calibration_of=calibration_of))
+    monkeypatch.setattr("benexp.tasks.calibration.calibration_of", calibration_of)
     monkeypatch.setattr(compare, "make_backend", make)
+    # Without a file to quantise there is nothing to calibrate.
     run(product, tmp_path, "Table", "Rounded:int8")
+    assert set(given) == {None}
+    assert not asked
+    given.clear()
+    run(product, tmp_path, "Table", "Quantised:int8", "Quantised:bf16")
     assert asked == [[product]]
     assert set(given) == {"the calibration"}
 
