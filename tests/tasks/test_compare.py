@@ -23,7 +23,7 @@ from benexp.tasks import compare
 from benexp.tasks.compare import entries_of
 from benexp.usage import groups
 from tests.products.builders import RESOLUTIONS, random_arrays, write_folder
-from tests.tasks.test_classify import _results
+from tests.tasks.runs import files_below
 
 HERE = "tests.tasks.test_compare"
 FAST = ("task=compare", "model=demo", "offset=none", "chunking.stride=120")
@@ -201,15 +201,15 @@ def test_the_table_says_it_all(product: Path, tmp_path: Path, capsys: pytest.Cap
 def test_a_map_is_the_one_that_classify_makes_but_never_its_saved_grid(product: Path, tmp_path: Path) -> None:
     settings = FAST[1:], f"backend._target_={HERE}.Table"
     made = classify(product, tmp_path, *settings[0], settings[1])
-    before = set(_results(tmp_path))
+    before = set(files_below(tmp_path))
     Table.opened.clear()
     record = run(product, tmp_path, "Table", "Other")
     assert record["backends"][0]["map_hash"] == made["map_hash"]
     assert Table.opened == ["Table", "Other"] * 2
-    assert before < set(_results(tmp_path))
+    assert before < set(files_below(tmp_path))
     run(product, tmp_path, "Table", "Rounded:bf16")
-    assert not [name for name in _results(tmp_path) if "Other" in name]
-    assert before < set(_results(tmp_path))
+    assert not [name for name in files_below(tmp_path) if "Other" in name]
+    assert before < set(files_below(tmp_path))
 
 
 def test_a_fallback_stops_it_or_is_noted(product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -293,7 +293,7 @@ def test_a_tile_without_data_is_no_comparison(tmp_path: Path, caplog: pytest.Log
     names = f"[{HERE}.Table,{HERE}.Other]"
     assert main([f"tile_folder={empty}", f"output_folder={tmp_path / 'out'}", f"backends={names}", *FAST]) == 1
     assert "empty: no pixel could be classified" in caplog.text
-    assert not _results(tmp_path / "out")
+    assert not files_below(tmp_path / "out")
 
 
 def test_a_dry_run_opens_nothing(product: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
