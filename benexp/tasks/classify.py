@@ -31,7 +31,7 @@ from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
-from benexp.tasks.prepare import LazyBackend, backend_class
+from benexp.tasks.prepare import LazyBackend, backend_class, exported_at
 from benexp.unfinished import UnfinishedGrid
 from benexp.version import __version__
 from exporters.calibration import Calibration
@@ -200,6 +200,7 @@ class Job:
         """The probability grid, saved or new, and what made it, once the product is known to be `sound`."""
         chunking = self.config.chunking
         backend_key = {key: value for key, value in self.config.backend.items() if key not in NOT_IN_GRID_KEY}
+        exported = exported_at(self.config.backend)
         key = digest(
             {
                 "input": tile.fingerprint,
@@ -212,6 +213,8 @@ class Job:
                 "patch_size": chunking.patch_size,
                 "min_valid": chunking.min_valid,
                 "backend": backend_key,
+                # Of the file that runs: a tighter one may refuse it.
+                "tolerance": self.config.export.tolerance.get(exported) if exported else None,
                 "calibration": self.calibration.key if self.calibration else None,
                 "verified": self.config.integrity != "none",
                 "version": __version__,

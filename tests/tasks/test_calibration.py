@@ -172,7 +172,7 @@ def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:
     record = run()
     assert record["calibration"] == f"up to 8 patches of {record['tile']}"
     assert record["backend"]["precision"] == "int8"
-    again = run("export.tolerance.int8=0.6")
+    again = run("export.tolerance.fp16=0.02")
     assert again["grid_reused"]
     assert again["calibration"] == record["calibration"]
     assert not run("calibration.patches=9")["grid_reused"]

@@ -67,3 +67,12 @@ def test_rasters_of_an_earlier_run_do_not_stay_beside_the_new_ones(safe: Path, t
     assert not list(folder.glob("*_multilabel.tif"))
     assert (folder / "notes.txt").exists()
     assert not [name for name in files_below(folder) if "partial" in name or "unfinished" in name]
+
+
+def test_an_answer_within_a_wider_tolerance_is_not_reused(safe: Path, tmp_path: Path) -> None:
+    """The file that gave it might be refused now; other precisions' tolerances, and those of no file, are the same."""
+    assert not classify(safe, tmp_path, *FAST)["grid_reused"]
+    assert classify(safe, tmp_path, *FAST, "export.tolerance.int8=0.1")["grid_reused"]
+    assert not classify(safe, tmp_path, *FAST, "export.tolerance.fp32=0.00009")["grid_reused"]
+    assert not classify(safe, tmp_path, *FAST, "backend=null")["grid_reused"]
+    assert classify(safe, tmp_path, *FAST, "backend=null", "export.tolerance.fp32=0.00009")["grid_reused"]
