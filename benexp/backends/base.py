@@ -93,10 +93,18 @@ class Backend:
         """The precision of the artefact that this backend runs at `precision`."""
         return precision
 
+    @classmethod
+    def check_available(cls, *, allow_fallback: bool = False) -> None:
+        """Raise BenexpError where a library that this backend runs on is missing, before anything is made for it.
+
+        FallbackError where something else would run, unless `allow_fallback`.
+        """
+
     def open(self) -> None:
         """Load the artefact, compile, and run one batch, so that `classify` meets a warm engine."""
         if self._is_open:
             raise RuntimeError(f"{type(self).__name__} is already open")
+        self.check_available(allow_fallback=self.allow_fallback)
         clocks = StageClocks()
         try:
             if self.batch_size_asked == "auto":
@@ -239,13 +247,17 @@ class Backend:
         """Refuse to run on `active` in place of `asked`, or, where the user allows it, warn and put it on record."""
         fallback = f"{active} in place of {asked}"
         if not self.allow_fallback:
-            raise FallbackError(
-                f"{type(self).__name__}: {asked} was asked for, but {active} is what would run: {remedy}; "
-                f"or accept it with backend.allow_fallback=true"
-            )
+            raise self._fallback_error(asked, active, remedy)
         log.warning("%s: running on %s: %s", type(self).__name__, fallback, remedy)
         if fallback not in self.fallbacks:  # it is met again whenever the engine is opened anew
             self.fallbacks.append(fallback)
+
+    @classmethod
+    def _fallback_error(cls, asked: str, active: str, remedy: str) -> FallbackError:
+        return FallbackError(
+            f"{cls.__name__}: {asked} was asked for, but {active} is what would run: {remedy}; "
+            f"or accept it with backend.allow_fallback=true"
+        )
 
     @contextmanager
     def _worded(self) -> Iterator[None]:

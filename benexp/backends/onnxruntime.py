@@ -47,10 +47,17 @@ class OnnxRuntimeBackend(Backend):
     _fixed: int | None = None
     """The batch size that the file was exported for, where it takes no other."""
 
+    @classmethod
+    def check_available(cls, *, allow_fallback: bool = False) -> None:
+        import_onnxruntime(cls.__name__, cls._EXTRA)
+        able, problem = cls._able(cls._PROVIDERS)
+        if cls._PROVIDERS[0] not in able and not allow_fallback:
+            assert problem
+            raise cls._fallback_error(cls._PROVIDERS[0], able[0], problem)
+
     def _open(self) -> None:
         if self.artefact is None:
             raise RuntimeError(f"{type(self).__name__} was given no .onnx file")
-        import_onnxruntime(type(self).__name__, self._EXTRA)
         self._session, self._provider = self._start(self.artefact, self._PROVIDERS)
         self._check_input(self._session)
 
@@ -60,22 +67,9 @@ class OnnxRuntimeBackend(Backend):
         That is another one only where `allow_fallback`: where the one asked for is missing, or does not take all
         operators of the `decisive` types.
         """
-        import onnxruntime
-
         asked = providers[0]
-        problem: str | None = None
+        able, problem = self._able(providers)
         failure: Exception | None = None
-        able = [provider for provider in providers if provider in onnxruntime.get_available_providers()]
-        if asked not in able:
-            others = " ".join(name for name in installed_runtimes() if name != "onnxruntime-gpu")
-            remove = f"pip uninstall -y {others} && " if others else ""
-            install = f"{remove}pip install 'benexp[{self._EXTRA}]'"
-            problem = f"onnxruntime {onnxruntime.__version__} has no {asked}: {install}"
-        else:
-            for provider in list(able):
-                if missing := self._missing(provider):
-                    able.remove(provider)
-                    problem = problem or missing
         while True:
             try:
                 session = self._session_of(model, able)
@@ -100,6 +94,23 @@ class OnnxRuntimeBackend(Backend):
             self._fell_back(asked, misplaced, "it does not take those: choose another precision or backend")
         return session, active
 
+    @classmethod
+    def _able(cls, providers: Sequence[str]) -> tuple[list[str], str | None]:
+        """Those of `providers` that can load here, and what the first of the others lacks."""
+        import onnxruntime
+
+        lacks = {}
+        for provider in providers:
+            if provider in onnxruntime.get_available_providers():
+                lacks[provider] = cls._missing(provider)
+            else:
+                others = " ".join(name for name in installed_runtimes() if name != "onnxruntime-gpu")
+                remove = f"pip uninstall -y {others} && " if others else ""
+                install = f"{remove}pip install 'benexp[{cls._EXTRA}]'"
+                lacks[provider] = f"onnxruntime {onnxruntime.__version__} has no {provider}: {install}"
+        able = [provider for provider, missing in lacks.items() if not missing]
+        return able, next((missing for missing in lacks.values() if missing), None)
+
     def _session_of(self, model: Any, providers: Sequence[str]) -> Any:
         import onnxruntime
 
@@ -118,7 +129,8 @@ class OnnxRuntimeBackend(Backend):
         """What the provider is told."""
         return {}
 
-    def _missing(self, provider: str) -> str | None:
+    @classmethod
+    def _missing(cls, provider: str) -> str | None:
         """What `provider` lacks on this machine, and how to get it."""
         return None
 

@@ -54,14 +54,19 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         self._index = int(index or 0)
         self._cutters: dict[np.dtype[Any], Any] = {}
 
+    @classmethod
+    def check_available(cls, *, allow_fallback: bool = False) -> None:
+        cls._find_libraries()
+        super().check_available(allow_fallback=allow_fallback)
+
     def _open(self) -> None:
         self.device = self._device_asked
-        self._find_libraries()
         super()._open()
         if self._provider == _CPU:
             self.device = "cpu"
 
-    def _find_libraries(self) -> None:
+    @classmethod
+    def _find_libraries(cls) -> None:
         """Load CUDA's libraries from NVIDIA's packages, where they came with pip and are on no search path."""
         try:
             import onnxruntime
@@ -72,7 +77,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             with contextlib.redirect_stdout(io.StringIO()):
                 onnxruntime.preload_dlls()
 
-    def _missing(self, provider: str) -> str | None:
+    @classmethod
+    def _missing(cls, provider: str) -> str | None:
         import onnxruntime
 
         if provider == _CPU:
@@ -84,7 +90,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         except OSError as error:
             # Any other complaint is about what ONNX Runtime itself brings to it.
             if lacks := re.match(r"(\S+): cannot open shared object file", str(error)):
-                remedy = f"pip install 'benexp[{self._EXTRA}]'"
+                remedy = f"pip install 'benexp[{cls._EXTRA}]'"
                 if lacks[1] == "libcuda.so.1":
                     remedy = "install NVIDIA's driver for your GPU"
                 return f"{provider} finds no {lacks[1]}: {remedy}"
@@ -194,7 +200,8 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
             self._engines_before = _written(self._engines)
         super()._open()
 
-    def _find_libraries(self) -> None:
+    @classmethod
+    def _find_libraries(cls) -> None:
         super()._find_libraries()
         # Importing it loads the libraries in its package; they may lie on the search path instead; `_missing` tells.
         with contextlib.suppress(ImportError, OSError):

@@ -51,13 +51,18 @@ class OpenVinoBackend(Backend):
         # OpenVINO rounds the weights itself when it compiles.
         return "int8" if precision == "int8" else "fp32"
 
+    @classmethod
+    def check_available(cls, *, allow_fallback: bool = False) -> None:
+        try:
+            import openvino  # noqa: F401
+        except ImportError as error:
+            raise BenexpError(f"backend=openvino needs {error.name}: pip install 'benexp[openvino]'") from error
+
     def _open(self) -> None:
         if self.artefact is None:
             raise RuntimeError("OpenVinoBackend was given no model")
-        try:
-            import openvino
-        except ImportError as error:
-            raise BenexpError(f"backend=openvino needs {error.name}: pip install 'benexp[openvino]'") from error
+        import openvino
+
         core = openvino.Core()
         device = self._device(core.available_devices, openvino.__version__)
         self._provider = core.get_property(device, "FULL_DEVICE_NAME")

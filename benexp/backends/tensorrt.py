@@ -33,8 +33,11 @@ class TensorrtBackend(Backend):
         self.workspace_gb = workspace_gb
         self._about: dict[str, Any] = {}
 
-    def _load(self) -> None:
+    @classmethod
+    def check_available(cls, *, allow_fallback: bool = False) -> None:
         library()
+
+    def _load(self) -> None:
         self._gpu = Gpu(self.device)
         # An engine is built, too, for the GPU that is current.
         with self._gpu.current():

@@ -1,6 +1,5 @@
 """PyTorch, running the checkpoint as it is."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -39,13 +38,20 @@ class TorchBackend(Backend):
         # Compiled kernels and CUDA graphs are made for one shape.
         self.pads = compile
 
-    def _open(self) -> None:
+    @classmethod
+    def check_available(cls, *, allow_fallback: bool = False) -> None:
         try:
-            import torch
+            import torch  # noqa: F401
 
-            from benexp.models.classifier import load_classifier
+            import benexp.models.classifier  # noqa: F401
         except ImportError as error:
             raise BenexpError(f"backend=torch needs {error.name}: pip install 'benexp[torch]'") from error
+
+    def _open(self) -> None:
+        import torch
+
+        from benexp.models.classifier import load_classifier
+
         if self._kind == "cuda" and not torch.cuda.is_available():
             self._fell_back(
                 self.device, "cpu", f"torch {torch.__version__} sees no CUDA device: install torch for your GPU's CUDA"
@@ -119,8 +125,6 @@ class TorchBackend(Backend):
         return isinstance(error, torch.OutOfMemoryError) or super()._is_out_of_memory(error)
 
     def _close(self) -> None:
-        if "torch" not in sys.modules:  # it is missing, which must not hide that it was told so
-            return
         import torch
 
         if self._model is not None and self.compile:

@@ -19,7 +19,6 @@ from benexp.files import staging
 from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
-from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
 from benexp.plausibility import Content, check_answers
@@ -31,7 +30,7 @@ from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
-from benexp.tasks.prepare import LazyBackend, backend_class, exported_at
+from benexp.tasks.prepare import LazyBackend, backend_class, exported_at, model_of
 from benexp.unfinished import UnfinishedGrid
 from benexp.version import __version__
 from exporters.calibration import Calibration
@@ -55,7 +54,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     found = products(config)
     if config.dry_run:
         return [plan(product, config, made_layers, say) for product in found]
-    spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+    spec = model_of(config, config.backend)
     outcomes = _spread if config.execution.name != "local" or config.execution.workers > 1 else _in_turn
     made: dict[Path, dict[str, Any]] = {}
     failures: list[str] = []

@@ -23,7 +23,6 @@ from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.layers import Format, Layer
 from benexp.measure.clocks import StageClocks
 from benexp.measure.differences import FLIPS, Differences, differences
-from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
 from benexp.products.integrity import check as check_integrity
@@ -34,7 +33,7 @@ from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
-from benexp.tasks.prepare import backend_class, make_backend
+from benexp.tasks.prepare import backend_class, make_backend, model_of
 from benexp.usage import conf_folder, groups
 from benexp.window import Window
 from exporters.calibration import Calibration
@@ -99,7 +98,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
         planned = plan(found[0], config, [FLIPS] * (len(entries) - 1), say)
         say(f"classified {len(entries)} times, with {', '.join(entry.label for entry in entries)}")
         return [planned]
-    spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+    spec = model_of(config, *(entry.settings for entry in entries))
     return [_Comparison(found[0], config, overrides, spec, entries).run(say)]
 
 

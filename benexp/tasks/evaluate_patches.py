@@ -22,7 +22,6 @@ from benexp.files import staging
 from benexp.layers import AboveThresholds
 from benexp.measure.accuracy import LabelAccuracy, label_accuracy
 from benexp.measure.clocks import StageClocks
-from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import in_order
 from benexp.products.labelled import Labelled, Patches, open_patches, read_metadata
@@ -31,7 +30,7 @@ from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.evaluations import RECORD, describe_question, figure, listed, notes, plain, say_files, say_table
 from benexp.tasks.inputs import output_folder, products
-from benexp.tasks.prepare import backend_class, make_backend
+from benexp.tasks.prepare import backend_class, make_backend, model_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +100,7 @@ def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[st
         say(f"{name}: {len(chosen.names)} patches would be classified; left out: {listed(chosen.left_out)}")
         return {"name": name, "patches": len(chosen.names), "left_out": chosen.left_out}
     folder = Path(config.output_folder) / name
-    spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+    spec = model_of(config, config.backend)
     if spec.classes != NAMES:
         raise BenexpError(f"model {spec.name} has other classes than BigEarthNet's {len(NAMES)}, which labels are of")
     thresholds = _thresholds(config, spec)

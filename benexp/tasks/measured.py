@@ -18,13 +18,12 @@ from benexp.measure.environment import environment
 from benexp.measure.resources import ResourceSampler
 from benexp.measure.statistics import histogram, percentiles
 from benexp.measure.verdicts import read_conditions, run_verdicts
-from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.products import open_product
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.classify import Job, checked_layers
-from benexp.tasks.prepare import make_backend
+from benexp.tasks.prepare import make_backend, model_of
 from benexp.tasks.processes import answer
 
 log = logging.getLogger("benexp")
@@ -51,7 +50,7 @@ def measure(request: Request, tell: Tell) -> None:
     try:
         # What an earlier run had done already would be missing from the time.
         config = dataclasses.replace(request.config, resume=False)
-        spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+        spec = model_of(config, config.backend)
         calibration = calibration_for_backend(request.found, config, spec)
         backend = make_backend(config.backend, spec, tolerances=config.export.tolerance, calibration=calibration)
         backend.open()

@@ -1,16 +1,18 @@
 """From a configuration to a backend that is ready to open: the class, its arguments, and the artefact it needs."""
 
+import dataclasses
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from benexp.backends.base import Backend
+from benexp.config import Config
 from benexp.errors import BenexpError, one_line
 from benexp.imports import import_name
+from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -54,6 +56,24 @@ def _taken(found: type[Backend]) -> tuple[list[str], bool]:
     return taken, True
 
 
+def model_of(config: Config, *backends: Mapping[str, Any]) -> ModelSpec:
+    """The model of the configuration, for `backends` to run.
+
+    Where it cannot be had, and a library of a backend is missing as well, that is what the BenexpError says: it is
+    what is to be mended first.
+    """
+    try:
+        return resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
+    except BenexpError:
+        for backend in backends:
+            _check_available(backend)
+        raise
+
+
+def _check_available(backend: Mapping[str, Any]) -> None:
+    backend_class(backend).check_available(allow_fallback=bool(backend.get("allow_fallback")))
+
+
 def exported_at(backend: Mapping[str, Any]) -> str | None:
     """The precision of the exported file that a backend runs; None where it runs none."""
     found = backend_class(backend)
@@ -74,6 +94,7 @@ def make_backend(
     `tolerances` by precision say how far an artefact may be from the model, `calibration` what int8 is calibrated on.
     """
     found = backend_class(backend)
+    _check_available(backend)
     artefact = _artefact(found, backend, spec, tolerances or {}, calibration)
     try:
         return found(spec, artefact, **_arguments(backend))
@@ -113,7 +134,7 @@ def _artefact(
     workspace_gb = backend.get("workspace_gb", Recipe.workspace_gb)
     recipe = Recipe(precision, None, tolerances.get(precision), calibration, workspace_gb)
     if found.needs == "tensorrt":
-        return lambda batch: cached(spec, "tensorrt", replace(recipe, batch=batch))
+        return lambda batch: cached(spec, "tensorrt", dataclasses.replace(recipe, batch=batch))
     if found.needs == "tensorrt-onnx":
         return typed_source(spec, recipe)
     return cached(spec, found.needs, recipe)

@@ -21,7 +21,7 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.runtimes import has_torch
-from benexp.tasks.prepare import backend_class, make_backend
+from benexp.tasks.prepare import backend_class, exported_at, make_backend
 from exporters.calibration import Calibration
 
 Verdict = Literal["works", "not installed", "falls back", "does not work", "crashed", "not tried"]
@@ -144,14 +144,20 @@ def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[st
         source="made-up patches",
         read=lambda: varied_patches(spec.bands, CALIBRATION, spec.patch_size, seed=3),
     )
+    engine_is_there = False
     try:
+        backend_class(backend).check_available()
+        engine_is_there = True
         return "works", _run(make_backend(backend, spec, tolerances=tolerances, calibration=calibration))
     except FallbackError as error:
         return "falls back", str(error)
     except BenexpError as error:
         cause = error.__cause__
-        if spec.weights != "onnx" and backend_class(backend).needs not in ("nothing", "checkpoint") and not has_torch():
-            return _without_torch(backend, spec)
+        if engine_is_there and spec.weights != "onnx" and exported_at(backend) and not has_torch():
+            return (
+                "not tried",
+                "the engine is installed, but making a file for it needs torch: or name model=onnx model.path=FILE",
+            )
         if isinstance(cause, ModuleNotFoundError):
             return "not installed", str(error)
         # A module that is there and cannot be loaded says why, which the message may not.
@@ -173,22 +179,6 @@ def _run(made: Backend) -> str:
         said = made.describe()
     parts = [str(said[key]) for key in ("engine", "provider") if said.get(key) not in (None, "none")]
     return ", ".join(dict.fromkeys(parts)) or type(made).__name__
-
-
-def _without_torch(backend: Mapping[str, Any], spec: ModelSpec) -> tuple[Verdict, str]:
-    """Whether it is only the torch to export a model with that is missing, or the engine, too."""
-    arguments = {key: value for key, value in backend.items() if key != "_target_"}
-    try:
-        # No such file: engines are imported before it is read.
-        with backend_class(backend)(spec, Path(os.devnull) / "none", **arguments):
-            pass
-    except BenexpError as error:
-        if isinstance(error.__cause__, ModuleNotFoundError):
-            return "not installed", str(error)
-    return (
-        "not tried",
-        "the engine is installed, but making a file for it needs torch: or name model=onnx model.path=FILE",
-    )
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(OnnxRuntimeCudaBackend, "_session_of", session_of)
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_find_libraries", lambda self: None)
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_missing", lambda self, provider: None)
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_find_libraries", lambda: None)
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_missing", lambda provider: None)
     monkeypatch.setattr(OnnxRuntimeCudaBackend, "_memory", lambda self: ("cpu", 0))
     monkeypatch.setattr(onnxruntime_gpu, "gpu_name", lambda index: f"GPU {index}")
     yield state
@@ -192,8 +192,8 @@ def test_a_provider_that_is_dropped_in_silence_is_noticed(
 ) -> None:
     # ONNX Runtime itself goes on without a provider that it cannot create.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_find_libraries", lambda self: None)
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_missing", lambda self, provider: None)
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_find_libraries", lambda: None)
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_missing", lambda provider: None)
     with pytest.raises(BenexpError, match=f"{CUDA} was asked for, but {CPU} is what would run: it took none"):
         OnnxRuntimeCudaBackend(small_model, small_onnx).open()
 
