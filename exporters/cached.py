@@ -77,6 +77,7 @@ def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
             f"{spec.name} was not exported to ONNX at {precision} yet, which needs torch: "
             f"pip install 'benexp[torch]', or use an exported file with model=onnx model.path=FILE"
         )
+    refuse_fixed(spec)
     _prepare(folder)
     checked = "it is checked once an engine is built of it" if _is_unchecked(kind, precision) else "checking it, once"
     log.info("making %s of %s at %s; %s", kind, spec.name, precision, checked)

@@ -215,7 +215,16 @@ class Backend:
             self.batch_size //= 2
 
     def _choose_batch(self) -> None:
-        """Double the batch until that gains less than 5 % or memory ends."""
+        """Double the batch until that gains less than 5 % or memory ends; that of a file which takes no other."""
+        if self.spec.batch:
+            self.batch_size = self.spec.batch
+            log.info(
+                "%s: backend.batch_size=auto is %d, which %s was exported for",
+                type(self).__name__,
+                self.spec.batch,
+                self.spec.path,
+            )
+            return
 
         def rate(size: int) -> float | None:
             self.batch_size = size

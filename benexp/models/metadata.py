@@ -64,6 +64,11 @@ def _of_onnx(path: Path) -> dict[str, str]:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's exceptions share no base class of their own.
     except Exception as error:
+        if type(error).__name__ == "NotImplemented":
+            raise BenexpError(
+                f"{path} holds what ONNX Runtime cannot run, as bf16 files that TensorRT engines are built from do: "
+                f"model.path takes files of fp32, fp16 or int8"
+            ) from error
         raise BenexpError(f"{path} cannot be read as ONNX: {str(error).splitlines()[0]}") from error
     properties: dict[str, str] = session.get_modelmeta().custom_metadata_map
     return properties

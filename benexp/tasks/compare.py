@@ -190,7 +190,9 @@ class _Comparison:
         for entry in self.entries:
             settings = dict(entry.settings)
             if settings.get("batch_size") == "auto":
-                settings["batch_size"] = 1  # choosing takes a while, and is done when the tile's turn comes
+                settings["batch_size"] = (
+                    self.spec.batch or 1
+                )  # choosing takes a while, and is done when the tile's turn comes
             try:
                 with self._make(settings):
                     pass

@@ -129,7 +129,7 @@ def main() -> None:
     with Path(request["results"]).open("a", encoding="utf-8") as results:
         for trial in request["trials"]:
             device = trial["device"]
-            backend = {**request["backend"], **trial, "batch_size": BATCH}
+            backend = {**request["backend"], **trial, "batch_size": spec.batch or BATCH}
             verdict, what = hopeless.get(device) or _outcome(backend, spec, request["tolerances"])
             # A library, provider or device that is missing at the first precision is missing at the others, too.
             if trial["precision"] == request["first_precision"] and verdict in ("not installed", "falls back"):

@@ -1,3 +1,4 @@
+import logging
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
@@ -122,6 +123,17 @@ def test_a_fixed_batch_is_filled_up(small_model: ModelSpec, small_onnx: Path, of
     with OnnxRuntimeBackend(small_model, of_four, batch_size=4, threads=2) as backend:
         assert np.array_equal(backend.classify(CHUNK, VALID, ORIGINS), expected)
         assert np.array_equal(backend.classify(CHUNK, VALID, ORIGINS[:3]), expected[:3])
+
+
+def test_auto_takes_the_batch_that_the_file_was_exported_for(
+    small_model: ModelSpec, of_four: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    spec = replace(small_model, weights="onnx", path=of_four, batch=4)
+    with OnnxRuntimeBackend(spec, of_four, batch_size="auto", threads=2) as backend:
+        assert backend.describe()["batch_size"] == 4
+        assert len(backend.classify(CHUNK, VALID, ORIGINS)) == len(ORIGINS)
+    assert f"backend.batch_size=auto is 4, which {of_four} was exported for" in caplog.text
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])

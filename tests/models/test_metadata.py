@@ -47,6 +47,22 @@ def test_no_onnx_at_all(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_file_that_only_tensorrt_takes_is_refused(small_model: ModelSpec, tmp_path: Path) -> None:
+    def value(name: str) -> onnx.ValueInfoProto:
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BFLOAT16, [1, 1, 3, 3])
+
+    convolution = onnx.helper.make_node("Conv", ["patches", "weights"], ["probabilities"])
+    graph = onnx.helper.make_graph(
+        [convolution], "bf16", [value("patches"), value("weights")], [value("probabilities")]
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
+    onnx.helper.set_model_props(model, to_metadata(small_model, "bf16"))
+    onnx.save(model, path := tmp_path / "bf16.onnx")
+    seal(path)
+    with pytest.raises(BenexpError, match=r"bf16\.onnx holds what ONNX Runtime cannot run, .* takes files of fp32"):
+        resolve(model_config(weights="onnx", path=path))
+
+
 def test_a_damaged_file_is_refused(small_onnx: Path, tmp_path: Path) -> None:
     content = small_onnx.read_bytes()
     for place in (5000, len(content) - 10, content.rindex(b"benexp.patch_size") + 20):
