@@ -229,6 +229,12 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
         ("chunking.min_valid", k.min_valid, 0 <= k.min_valid <= 1, "a share from 0 to 1"),
         ("offset", c.offset, c.offset in ("auto", "none") or offset_is_number, "auto, none or a whole number"),
         ("output_folder", c.output_folder, bool(c.output_folder), "a folder"),
+        (
+            "backends",
+            f"[{','.join(c.backends)}]",
+            not c.backends or c.task.name == "compare",
+            f"effect with task=compare alone; task={c.task.name} runs the one of backend=",
+        ),
         ("integrity", c.integrity, c.integrity in INTEGRITY, ", ".join(INTEGRITY)),
         ("mask.scl", c.mask.scl, all(s in SCL_CLASSES for s in c.mask.scl), "classes from 0 to 11"),
         (

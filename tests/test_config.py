@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from benexp.app import quote
 from benexp.config import Config, check, config_hash
+from benexp.errors import BenexpError
 from benexp.tasks.prepare import backend_class
 from benexp.usage import conf_folder, groups
 
@@ -48,6 +49,15 @@ def test_the_hash_is_of_what_was_asked_not_of_where_it_lies() -> None:
     assert config_hash(composed("benchmark.repeat=3", "task=classify")) == base
     assert config_hash(composed("chunking.stride=30")) != base
     assert config_hash(composed("backend=torch")) != base
+
+
+def test_a_list_of_backends_is_for_comparisons() -> None:
+    assert composed("task=compare", "backends=[torch,null]").backends == ["torch", "null"]
+    for task in (name for name in groups()["task"] if name != "compare"):
+        with pytest.raises(
+            BenexpError, match=rf"^backends=\[torch,null\]: takes effect .*; task={task} runs the one of"
+        ):
+            composed(f"task={task}", "backends=[torch,null]")
 
 
 def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:

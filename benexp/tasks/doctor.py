@@ -42,6 +42,8 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     except BenexpError as error:
         say(f"\nTO MEND FIRST: {error}")
     model = _model(config, overrides)
+    if config.dry_run:
+        return _plan(_backends(config), model["name"], say)
     spec = resolve(model, patch_size=config.chunking.patch_size, seed=config.seed)
     say(f"\ntrying every backend on {spec.name} ({spec.source}); the first time, files are exported for them ...\n")
     backends = _backends(config)
@@ -55,6 +57,20 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     if not any(outcome.verdict == "works" for name in tried if name != "null" for outcome in tried[name]):
         raise BenexpError("no backend works on this machine: the table says why, and what to install")
     return [{"backend": name, **dataclasses.asdict(outcome)} for name, found in tried.items() for outcome in found]
+
+
+def _plan(backends: Mapping[str, Mapping[str, Any]], model: str, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """Say what would be tried. Opens, fetches and exports nothing."""
+    say(f"\nwould try on {model}, exporting files where a backend needs them:\n")
+    width = max(map(len, backends))
+    for name, backend in backends.items():
+        for device, trials in groupby(trials_of(backend), key=lambda trial: trial.device):
+            say(f"{name:<{width}}  {device:<6}  {' '.join(trial.precision for trial in trials)}")
+    return [
+        {"backend": name, "trial": dataclasses.asdict(trial)}
+        for name, backend in backends.items()
+        for trial in trials_of(backend)
+    ]
 
 
 def _model(config: Config, overrides: Sequence[str]) -> dict[str, Any]:

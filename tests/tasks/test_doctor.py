@@ -192,6 +192,16 @@ def test_a_class_that_cannot_be_imported_is_a_row(monkeypatch: pytest.MonkeyPatc
         consult("backend._target_=no_such_package.Gone")
 
 
+def test_a_dry_run_says_what_it_would_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "null", "Moody")
+    monkeypatch.setattr(doctor, "try_backend", lambda *_, **__: pytest.fail("a backend was tried"))
+    monkeypatch.setattr(doctor, "resolve", lambda *_, **__: pytest.fail("a model was fetched"))
+    records, text = consult(f"backend._target_={__name__}.Moody", "dry_run=true")
+    assert [record["trial"]["precision"] for record in records] == ["fp32", "fp32", "bf16", "fp16", "int8"]
+    assert "would try on demo" in text
+    assert re.search(r"^Moody +cpu +fp32 bf16 fp16 int8$", text, re.MULTILINE)
+
+
 @pytest.mark.long
 def test_all_shipped_backends() -> None:
     records, text = consult()
