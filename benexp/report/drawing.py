@@ -40,6 +40,18 @@ def fitted(text: str, size: int, room: int) -> str:
     return text + "…"
 
 
+def wrapped(text: str, size: int, room: int) -> list[str]:
+    """The text in lines of `room` pixels at most, broken between words; a word that is longer is cut."""
+    letters = font(size)
+    lines: list[str] = []
+    for word in (fitted(word, size, room) for word in text.split()):
+        if lines and letters.getlength(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
 def font(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own font, so that the picture is the same on every machine; it has ASCII letters only."""
     letters = ImageFont.load_default(size)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from benexp.classes import LandCover
 from benexp.files import replacing
 from benexp.measure.differences import BEYOND, FLIPS, TIE, Differences
-from benexp.report.drawing import FRAME, INK, PAPER, QUIET, coloured, fitted, font
+from benexp.report.drawing import FRAME, INK, PAPER, QUIET, coloured, fitted, font, wrapped
 
 _PANEL = 1024
 _COLUMN = 480
@@ -19,6 +19,7 @@ _MARGIN = 40
 _TOP = 150
 _ROW = 34
 _SWATCH = 22
+_LINE = 26
 _DIM = 0.72
 """How much of the map's colours is paper."""
 _FAINTEST = 0.5
@@ -54,7 +55,7 @@ def write_flips_picture(
         draw.text((right, y), value, INK, font(22), "ra")
         y += _ROW
     y = _legend(draw, left, y + _ROW, differences)
-    _changes(draw, left, right, y + _ROW, differences, classes)
+    _changes(draw, left, right, y + _ROW, page.height - _MARGIN // 2, differences, classes)
     with replacing(path) as temporary:
         page.save(temporary, optimize=True)
 
@@ -93,7 +94,7 @@ def _legend(draw: ImageDraw.ImageDraw, left: int, y: int, differences: Differenc
         draw.rectangle((left, y + 4, left + _SWATCH, y + 4 + _SWATCH), FLIPS.categories[kind][1], FRAME)
         for line in lines:
             draw.text((left + _SWATCH + 14, y), line, INK, font(20))
-            y += 26
+            y += _LINE
         y += 10
     if flips:
         draw.text((left, y), "Where they are few, pixels are drawn larger", QUIET, font(18))
@@ -101,21 +102,30 @@ def _legend(draw: ImageDraw.ImageDraw, left: int, y: int, differences: Differenc
 
 
 def _changes(
-    draw: ImageDraw.ImageDraw, left: int, right: int, y: int, differences: Differences, classes: Sequence[LandCover]
+    draw: ImageDraw.ImageDraw,
+    left: int,
+    right: int,
+    y: int,
+    bottom: int,
+    differences: Differences,
+    classes: Sequence[LandCover],
 ) -> None:
-    """The most frequent changes, each as the reference's class over the candidate's."""
+    """The most frequent changes, as many as there is room for, each as the reference's class over the candidate's."""
     changes = frequent_changes(differences)[:_CHANGES]
     draw.text((left, y), "From the reference's class to" if changes else "No pixel changes its class", QUIET, font(22))
     y += _ROW + 4
     for old, new, pixels in changes:
         count = f"{pixels:,}"
         room = right - left - _SWATCH - 30 - int(font(20).getlength(count))
-        for which in (old, new):
-            land_cover = classes[which]
-            draw.rectangle((left, y, left + _SWATCH, y + _SWATCH), land_cover.rgb, FRAME)
-            draw.text((left + _SWATCH + 14, y), fitted(land_cover.name, 20, room), INK, font(20))
-            y += _SWATCH + 4
-        draw.text((right, y - _SWATCH - 4), count, INK, font(20), "rm")
+        names = [wrapped(classes[which].name, 20, room) for which in (old, new)]
+        if y + _LINE * sum(map(len, names)) > bottom:
+            break
+        draw.text((right, y + _LINE * len(names[0])), count, INK, font(20), "rm")
+        for which, lines in zip((old, new), names, strict=True):
+            draw.rectangle((left, y, left + _SWATCH, y + _SWATCH), classes[which].rgb, FRAME)
+            for line in lines:
+                draw.text((left + _SWATCH + 14, y), line, INK, font(20))
+                y += _LINE
         y += 14
 
 

@@ -1,8 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benexp.classes import CLASSES, NODATA
 from benexp.measure.differences import Differences
@@ -65,3 +66,25 @@ def test_changes_come_with_the_most_frequent_first() -> None:
     marks = np.zeros((2, 4, 4), np.int64)
     marks[0, 0, 0], marks[1, 0, 0] = 3, 7
     assert frequent_changes(differences(marks)) == [(10, 14, 7), (1, 2, 3)]
+
+
+def test_long_names_of_classes_are_whole_and_stay_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, str]] = []
+    text = ImageDraw.ImageDraw.text
+
+    def note(self: ImageDraw.ImageDraw, place: tuple[float, float], words: str, *more: Any) -> None:
+        drawn.append((place[1], words))
+        text(self, place, words, *more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    flips = np.zeros((19, 19), np.int64)
+    flips[10, :10] = np.arange(10, 0, -1) * 1_000_000
+    marks = np.zeros((2, 64, 64), np.int64)
+    found = Differences(0.1, 100_000_000, flips, 0, marks, 0.2, 0.01, 0.1)
+    figures = [("Flips per million pixels", "3")] * 7
+    write_flips_picture(tmp_path / "x.png", np.zeros((64, 64), np.uint8), found, CLASSES, "x", "y", figures)
+    said = " ".join(words for _, words in drawn)
+    assert CLASSES[10].name in said
+    assert CLASSES[0].name in said
+    assert "\u2026" not in said
+    assert max(place for place, _ in drawn) < 150 + 1024
