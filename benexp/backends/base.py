@@ -323,15 +323,24 @@ class Backend:
         return answer
 
     def _batches(
-        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
+        self,
+        chunk: npt.NDArray[Any],
+        valid: npt.NDArray[np.bool_],
+        origins: npt.NDArray[np.int64],
+        memory: Callable[[], npt.NDArray[np.float32]] | None = None,
     ) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
-        """Cut patches into one reused buffer; yields it with the number of real patches in it."""
+        """Cut patches into `memory` [batch, bands, p, p], asked for before each batch, else into one reused buffer.
+
+        Yields it with the number of real patches in it.
+        """
         size = self.spec.patch_size
         means = np.asarray(self.spec.means, np.float32)[:, None, None]
         all_valid = bool(valid.all())
-        buffer = np.zeros((self.batch_size, len(chunk), size, size), np.float32)
+        reused = None if memory else np.zeros((self.batch_size, len(chunk), size, size), np.float32)
         for start in range(0, len(origins), self.batch_size):
             group = origins[start : start + self.batch_size]
+            buffer = memory() if memory else reused
+            assert buffer is not None
             for patch, (row, col) in zip(buffer, group, strict=False):
                 patch[:] = chunk[:, row : row + size, col : col + size]
                 if not all_valid:

@@ -158,13 +158,15 @@ class OpenVinoBackend(Backend):
             answers[start : start + count] = self._whole(request.get_output_tensor().data, self.batch_size)[:count]
             idle.append(request)
 
-        start = 0
-        for batch, count in self._batches(chunk, valid, origins):
+        def next_input() -> npt.NDArray[np.float32]:
+            """That of the request that runs next: patches are cut where it reads them."""
             if not idle:
                 collect()
+            return idle[-1].get_input_tensor().data  # type: ignore[no-any-return]
+
+        start = 0
+        for _, count in self._batches(chunk, valid, origins, next_input):
             request = idle.pop()
-            # Each request has an input of its own.
-            request.get_input_tensor().data[:] = batch
             request.start_async()
             running.append((request, start, count))
             start += count

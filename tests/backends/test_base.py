@@ -174,3 +174,14 @@ def test_every_batch_is_timed_for_whoever_asks(chunk: npt.NDArray[np.uint16], sm
         backend.classify(chunk, EVERY, np.zeros((9, 2), np.int64))
     assert len(seconds) == 3
     assert min(seconds) > 0
+
+
+def test_patches_are_cut_into_the_memory_that_is_given(chunk: npt.NDArray[np.uint16], small_model: ModelSpec) -> None:
+    backend = ArithmeticBackend(small_model, batch_size=4)
+    memories = [np.full((4, 10, 120, 120), np.float32(np.nan)) for _ in range(3)]
+    left = iter(memories)
+    given = list(backend._batches(chunk, EVERY, ORIGINS, lambda: next(left)))
+    assert all(batch is memory for (batch, _), memory in zip(given, memories, strict=True))
+    answers = np.concatenate([backend._infer(batch)[:count] for batch, count in given])
+    with backend:
+        assert np.array_equal(backend.classify(chunk, EVERY, ORIGINS), answers)
