@@ -23,7 +23,7 @@ def imported(file: Path) -> Iterator[str]:
         ("benexp/backends", ("benexp.products", "benexp.tasks", "benexp.report", "exporters")),
         ("benexp/models", ("benexp.backends", "benexp.products", "benexp.tasks", "benexp.report", "exporters")),
         ("benexp/products", ("benexp.backends", "benexp.tasks", "benexp.report", "exporters")),
-        ("benexp/report", ("benexp.backends", "benexp.tasks", "exporters")),
+        ("benexp/report", ("benexp.backends", "benexp.tasks")),
         ("exporters", ("benexp.backends", "benexp.products", "benexp.tasks", "benexp.report")),
     ],
 )
