@@ -1,96 +1,34 @@
-"""The GPU backends without a GPU: what they ask for, what they refuse, and the whole path on stand-in providers."""
+"""ONNX Runtime's GPU backends without a GPU: what they ask for, what they refuse, the whole path on stand-ins."""
+
+# Fixtures come from fake_providers.py.
+# ruff: noqa: F811
 
 import ctypes
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benexp.backends import onnxruntime_gpu
-from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.backends.onnxruntime_gpu import OnnxRuntimeCudaBackend, OnnxRuntimeTensorrtBackend
 from benexp.errors import BenexpError
 from benexp.models.spec import ModelSpec
-from benexp.models.synthetic import varied_patches
-from tests.models.builders import S2
-
-onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
-
-CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
-CHUNK = varied_patches(S2, 1, 200, seed=4)[0].astype(np.uint16)
-VALID = np.add.outer(np.arange(200), np.arange(200)) > 120
-ORIGINS = np.array([(row, col) for row in (0, 40, 80) for col in (0, 60, 80)])
-
-no_gpu_here = pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="there is onnxruntime-gpu")
-both = pytest.mark.parametrize("kind", [OnnxRuntimeCudaBackend, OnnxRuntimeTensorrtBackend])
-
-
-class StandIn:
-    """A CPU session that says it runs on other providers; `places` says where operators of a type went."""
-
-    def __init__(self, session: Any, providers: list[str], places: dict[str, str] | None = None) -> None:
-        self._session, self._providers, self._places = session, providers, places or {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def get_providers(self) -> list[str]:
-        return self._providers
-
-    def get_provider_graph_assignment_info(self) -> list[Any]:
-        parts = self._session.get_provider_graph_assignment_info()
-        nodes = [node for part in parts for node in part.get_nodes()]
-        return [
-            SimpleNamespace(
-                ep_name=self._places.get(node.op_type, self._providers[0]), get_nodes=lambda node=node: [node]
-            )
-            for node in nodes
-        ]
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """A GPU by name only: providers are there and load, and the CPU does their work, in CPU memory."""
-    state: dict[str, Any] = {"places": {}, "asked": [], "fails": {}}
-
-    def session_of(self: OnnxRuntimeCudaBackend, model: Any, providers: list[str]) -> Any:
-        state["asked"].append([(provider, dict(self._options(provider))) for provider in providers])
-        for provider in providers:
-            if message := state["fails"].get(provider):
-                raise RuntimeError(message)
-        if providers[0] == TENSORRT:
-            folder = Path(self._options(TENSORRT)["trt_engine_cache_path"])
-            if not (folder / "a.engine").exists():
-                (folder / "a.engine").write_bytes(b"engine")
-        session = OnnxRuntimeBackend._session_of(self, model, [CPU])
-        return StandIn(session, [*providers] if CPU in providers else [*providers, CPU], state["places"])
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_session_of", session_of)
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_find_libraries", lambda: None)
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_missing", lambda provider: None)
-    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_memory", lambda self: ("cpu", 0))
-    monkeypatch.setattr(onnxruntime_gpu, "gpu_name", lambda index: f"GPU {index}")
-    yield state
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What TensorRT's backend sets for the process is undone."""
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
-
-
-@pytest.fixture(scope="module")
-def expected(small_model: ModelSpec, small_onnx: Path) -> np.ndarray:
-    with OnnxRuntimeBackend(small_model, small_onnx, threads=2) as backend:
-        return backend.classify(CHUNK, VALID, ORIGINS)
+from tests.backends import fake_providers
+from tests.backends.fake_providers import (  # noqa: F401
+    CHUNK,
+    CPU,
+    CUDA,
+    ORIGINS,
+    TENSORRT,
+    VALID,
+    StandIn,
+    both,
+    environment,
+    expected,
+    gpu,
+    no_gpu_here,
+    onnxruntime,
+)
 
 
 @no_gpu_here
@@ -268,7 +206,7 @@ def test_an_older_onnx_runtime_is_believed_about_its_providers(
                 raise AttributeError
             return super().__getattr__(name)
 
-    monkeypatch.setattr(sys.modules[__name__], "StandIn", Older)
+    monkeypatch.setattr(fake_providers, "StandIn", Older)
     with OnnxRuntimeCudaBackend(small_model, small_onnx, threads=2) as backend:
         assert backend.describe()["provider"] == CUDA
         assert backend.describe()["fallback"] is None
@@ -321,107 +259,3 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
         answer = backend.classify(CHUNK, VALID, ORIGINS)
     assert np.array_equal(answer, expected)
     assert backend.describe()["batch_size"] == 2
-
-
-def tensorrt_options(spec: ModelSpec, artefact: Path, **keywords: Any) -> dict[str, str]:
-    backend = OnnxRuntimeTensorrtBackend(spec, artefact, **keywords)
-    backend._engines = Path("engines") / backend._key(artefact)
-    return dict(backend._options(TENSORRT))
-
-
-def test_tensorrt_is_asked_for_one_shape_and_the_types_of_the_file(
-    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, cache: Path
-) -> None:
-    options = tensorrt_options(small_model, small_onnx, batch_size=16, workspace_gb=1.5, device="cuda:1")
-    shapes = {options.pop(f"trt_profile_{bound}_shapes") for bound in ("min", "opt", "max")}
-    assert shapes == {"patches:16x10x120x120"}
-    assert options.pop("trt_engine_cache_path").startswith("engines/small-fp32-16-")
-    assert options == {
-        "device_id": "1",
-        "trt_bf16_enable": "0",
-        "trt_max_workspace_size": str(3 * 2**29),
-        "trt_engine_cache_enable": "1",
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache / "onnxruntime-tensorrt"),
-    }
-    assert tensorrt_options(small_model, small_onnx, precision="bf16")["trt_bf16_enable"] == "1"
-    assert OnnxRuntimeTensorrtBackend.artefact_precision("bf16") == "fp32"
-    assert OnnxRuntimeTensorrtBackend.artefact_precision("int8") == "int8"
-
-
-def test_engines_are_kept_apart_by_all_that_they_depend_on(
-    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def folder(artefact: Path = small_onnx, **keywords: Any) -> str:
-        return tensorrt_options(small_model, artefact, **keywords)["trt_engine_cache_path"]
-
-    other = tmp_path / "other.onnx"
-    other.write_bytes(small_onnx.read_bytes() + b"\0")
-    folders = [
-        folder(),
-        folder(other),
-        folder(batch_size=64),
-        folder(precision="fp16"),
-        folder(workspace_gb=8),
-        folder(device="cuda:1"),
-    ]
-    monkeypatch.setattr(onnxruntime_gpu, "_version", lambda name: "99")
-    folders.append(folder())
-    assert len(set(folders)) == len(folders)
-    assert folder() == folders[-1]
-
-
-def test_an_engine_is_built_once(gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path) -> None:
-    def opened(**keywords: Any) -> str:
-        with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2, workspace_gb=7, **keywords) as backend:
-            return backend.describe()["engine_cache"]
-
-    assert [opened(), opened(), opened(batch_size=3)] == ["built", "reused", "built"]
-
-
-def test_an_engine_that_is_rebuilt_while_it_runs_shows(
-    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path
-) -> None:
-    for _ in range(2):
-        with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2, workspace_gb=6) as backend:
-            before = backend.describe()["engine_cache"]
-            file = next(backend._engines.glob("*.engine"))  # type: ignore[union-attr]
-            os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns + 10**9))
-            after = backend.describe()["engine_cache"]
-    assert (before, after) == ("reused", "built")
-
-
-def test_tensorrt_computes_fp32_as_fp32(gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path) -> None:
-    with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2):
-        assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
-
-
-@pytest.mark.parametrize("size", [0, -1.0])
-def test_a_workspace_has_a_size(size: float) -> None:
-    with pytest.raises(BenexpError, match=rf"backend\.workspace_gb={size}: takes a size in GiB over 0"):
-        OnnxRuntimeTensorrtBackend(None, workspace_gb=size)  # type: ignore[arg-type]
-
-
-def test_a_gpu_is_asked_for_its_name_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benexp.backends.cuda import gpu_name
-
-    def refuse(name: str) -> Callable[..., int]:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", refuse)
-    assert gpu_name(0) is None
-
-
-@pytest.mark.parametrize(("answers", "name"), [((0, 0, 0), "GPU X"), ((100, 0, 0), None), ((0, 101, 0), None)])
-def test_a_gpu_says_its_name(answers: tuple[int, int, int], name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benexp.backends.cuda import gpu_name
-
-    def write(buffer: Any, size: int, device: Any) -> int:
-        buffer.value = b"GPU X"
-        return answers[2]
-
-    driver = SimpleNamespace(
-        cuInit=lambda flags: answers[0], cuDeviceGet=lambda at, index: answers[1], cuDeviceGetName=write
-    )
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
-    assert gpu_name(3) == name

@@ -1,0 +1,101 @@
+"""TensorRT within ONNX Runtime, without a GPU: what it is asked for, and the engines that it keeps."""
+
+# Fixtures come from fake_providers.py.
+# ruff: noqa: F811
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benexp.backends import onnxruntime_gpu
+from benexp.backends.onnxruntime_gpu import OnnxRuntimeTensorrtBackend
+from benexp.errors import BenexpError
+from benexp.models.spec import ModelSpec
+from tests.backends.fake_providers import (  # noqa: F401
+    TENSORRT,
+    environment,
+    gpu,
+    onnxruntime,
+)
+
+
+def tensorrt_options(spec: ModelSpec, artefact: Path, **keywords: Any) -> dict[str, str]:
+    backend = OnnxRuntimeTensorrtBackend(spec, artefact, **keywords)
+    backend._engines = Path("engines") / backend._key(artefact)
+    return dict(backend._options(TENSORRT))
+
+
+def test_tensorrt_is_asked_for_one_shape_and_the_types_of_the_file(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, cache: Path
+) -> None:
+    options = tensorrt_options(small_model, small_onnx, batch_size=16, workspace_gb=1.5, device="cuda:1")
+    shapes = {options.pop(f"trt_profile_{bound}_shapes") for bound in ("min", "opt", "max")}
+    assert shapes == {"patches:16x10x120x120"}
+    assert options.pop("trt_engine_cache_path").startswith("engines/small-fp32-16-")
+    assert options == {
+        "device_id": "1",
+        "trt_bf16_enable": "0",
+        "trt_max_workspace_size": str(3 * 2**29),
+        "trt_engine_cache_enable": "1",
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(cache / "onnxruntime-tensorrt"),
+    }
+    assert tensorrt_options(small_model, small_onnx, precision="bf16")["trt_bf16_enable"] == "1"
+    assert OnnxRuntimeTensorrtBackend.artefact_precision("bf16") == "fp32"
+    assert OnnxRuntimeTensorrtBackend.artefact_precision("int8") == "int8"
+
+
+def test_engines_are_kept_apart_by_all_that_they_depend_on(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folder(artefact: Path = small_onnx, **keywords: Any) -> str:
+        return tensorrt_options(small_model, artefact, **keywords)["trt_engine_cache_path"]
+
+    other = tmp_path / "other.onnx"
+    other.write_bytes(small_onnx.read_bytes() + b"\0")
+    folders = [
+        folder(),
+        folder(other),
+        folder(batch_size=64),
+        folder(precision="fp16"),
+        folder(workspace_gb=8),
+        folder(device="cuda:1"),
+    ]
+    monkeypatch.setattr(onnxruntime_gpu, "_version", lambda name: "99")
+    folders.append(folder())
+    assert len(set(folders)) == len(folders)
+    assert folder() == folders[-1]
+
+
+def test_an_engine_is_built_once(gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path) -> None:
+    def opened(**keywords: Any) -> str:
+        with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2, workspace_gb=7, **keywords) as backend:
+            return backend.describe()["engine_cache"]
+
+    assert [opened(), opened(), opened(batch_size=3)] == ["built", "reused", "built"]
+
+
+def test_an_engine_that_is_rebuilt_while_it_runs_shows(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path
+) -> None:
+    for _ in range(2):
+        with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2, workspace_gb=6) as backend:
+            before = backend.describe()["engine_cache"]
+            file = next(backend._engines.glob("*.engine"))  # type: ignore[union-attr]
+            os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns + 10**9))
+            after = backend.describe()["engine_cache"]
+    assert (before, after) == ("reused", "built")
+
+
+def test_tensorrt_computes_fp32_as_fp32(gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path) -> None:
+    with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2):
+        assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
+@pytest.mark.parametrize("size", [0, -1.0])
+def test_a_workspace_has_a_size(size: float) -> None:
+    with pytest.raises(BenexpError, match=rf"backend\.workspace_gb={size}: takes a size in GiB over 0"):
+        OnnxRuntimeTensorrtBackend(None, workspace_gb=size)  # type: ignore[arg-type]
