@@ -22,6 +22,7 @@ import numpy.typing as npt
 from benexp.backends.base import Needs
 from benexp.backends.cuda import gpu_name
 from benexp.backends.cutting import OPERATORS, cutting_graph, starts, whole_chunk
+from benexp.backends.engine_cache import drop_damaged, engines_of, take_note
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.cache import cache_folder
 from benexp.errors import BenexpError
@@ -197,8 +198,12 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
         if self.artefact is not None:
             self._engines = cache_folder() / "onnxruntime-tensorrt" / self._key(self.artefact)
             self._engines.mkdir(parents=True, exist_ok=True)
-            self._engines_before = _written(self._engines)
+            drop_damaged(self._engines)
+            self._engines_before = engines_of(self._engines)
         super()._open()
+        # With the one shape that is asked for, engines are built when the session is made.
+        if self._engines is not None and engines_of(self._engines) != self._engines_before:
+            take_note(self._engines)
 
     @classmethod
     def _find_libraries(cls) -> None:
@@ -245,13 +250,8 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     def describe(self) -> dict[str, Any]:
         cache = None
         if self._provider == _TENSORRT and self._engines is not None:
-            cache = "reused" if _written(self._engines) == self._engines_before else "built"
+            cache = "reused" if engines_of(self._engines) == self._engines_before else "built"
         return super().describe() | {"workspace_gb": self.workspace_gb, "engine_cache": cache}
-
-
-def _written(folder: Path) -> dict[str, int]:
-    """When each engine in `folder` was written, in nanoseconds."""
-    return {file.name: file.stat().st_mtime_ns for file in folder.glob("*.engine")}
 
 
 def _version(distribution: str) -> str | None:

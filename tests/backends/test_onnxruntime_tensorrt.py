@@ -90,6 +90,21 @@ def test_an_engine_that_is_rebuilt_while_it_runs_shows(
     assert (before, after) == ("reused", "built")
 
 
+def test_a_damaged_engine_is_built_anew(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said, file = [], Path()
+    for damaged in (False, True, False):
+        if damaged:
+            file.write_bytes(b"enginf")
+        with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2, workspace_gb=5) as backend:
+            said.append(backend.describe()["engine_cache"])
+            file = next(backend._engines.glob("*.engine"))  # type: ignore[union-attr]
+            assert file.read_bytes() == b"engine"
+    assert said == ["built", "built", "reused"]
+    assert caplog.messages == [f"{file} is damaged, or was not finished: building it anew"]
+
+
 def test_tensorrt_computes_fp32_as_fp32(gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path) -> None:
     with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2):
         assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
