@@ -193,7 +193,8 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
         return "fp32" if precision == "bf16" else precision
 
     def _open(self) -> None:
-        # TensorRT rounds fp32 to TF32 otherwise, and the provider has no option for it. CUDA reads it once a process.
+        # TensorRT rounds fp32 to TF32 otherwise, and the provider has no option for it. CUDA reads it once a process:
+        # put back afterwards it would change nothing.
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
         if self.artefact is not None:
             self._engines = cache_folder() / "onnxruntime-tensorrt" / self._key(self.artefact)
