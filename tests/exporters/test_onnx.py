@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from benexp.models.synthetic import varied_patches
 from benexp.version import __version__
 from exporters.onnx import OPSET, export_onnx
 from tests.models.builders import S2
+from tests.without import TORCH, run_without
 
 
 @pytest.fixture
@@ -137,19 +136,8 @@ def test_unknown_precision(small_model: ModelSpec, tmp_path: Path) -> None:
         export_onnx(small_model, tmp_path / "m.onnx", precision="int4")
 
 
-WITHOUT_TORCH = """
+SCRIPT = """
 import sys
-from importlib.abc import MetaPathFinder
-from pathlib import Path
-
-BLOCKED = {"torch", "torchvision", "timm", "configilm", "transformers", "onnx", "onnxscript", "safetensors"}
-
-class Blocked(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocked())
 import numpy as np
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.models.resolve import resolve
@@ -167,15 +155,11 @@ print(spec.name, spec.weights, spec.trained, spec.source, *spec.bands, sep="|")
 def test_an_exported_file_works_where_torch_does_not(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
     chunk = varied_patches(S2, 1, seed=5)[0].astype(np.uint16)
     np.save(tmp_path / "chunk.npy", chunk)
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, small_onnx, tmp_path / "chunk.npy", tmp_path / "answer.npy"],
-        capture_output=True,
-        text=True,
-        check=False,
+    said = run_without(
+        {*TORCH, "onnx", "safetensors"}, SCRIPT, small_onnx, tmp_path / "chunk.npy", tmp_path / "answer.npy"
     )
-    assert done.returncode == 0, done.stderr
     source = f"{small_onnx.name}, exported from random weights, seed 0"
-    assert done.stdout.strip().split("|") == ["small", "onnx", "False", source, *S2]
+    assert said.split("|") == ["small", "onnx", "False", source, *S2]
     with OnnxRuntimeBackend(small_model, small_onnx, threads=1) as backend:
         here = backend.classify(chunk, np.ones((120, 120), bool), np.zeros((1, 2), int))
     assert np.array_equal(np.load(tmp_path / "answer.npy"), here)

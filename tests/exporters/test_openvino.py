@@ -1,5 +1,4 @@
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from exporters.calibration import Calibration
 from exporters.openvino import export_openvino
 from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
+from tests.without import TORCH, run_without
 
 pytest.importorskip("openvino")
 
@@ -175,18 +175,8 @@ def test_an_openvino_file_is_its_own_artefact(pair: Path, tmp_path: Path) -> Non
         make(spec, "onnx", tmp_path / "m.onnx")
 
 
-ALONE = """
+SCRIPT = """
 import sys
-from importlib.abc import MetaPathFinder
-
-BLOCKED = {"torch", "torchvision", "timm", "configilm", "transformers", "onnx", "onnxscript", "onnxruntime", "nncf"}
-
-class Blocked(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocked())
 import numpy as np
 from benexp.models.resolve import resolve
 from benexp.tasks.prepare import make_backend
@@ -206,12 +196,8 @@ def test_an_exported_pair_works_where_nothing_else_is_installed(
     small_model: ModelSpec, fp32: Path, pair: Path, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "chunk.npy", varied_patches(S2, 1, seed=5)[0].astype(np.uint16))
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, pair, tmp_path / "chunk.npy", tmp_path / "answer.npy"],
-        capture_output=True,
-        text=True,
-        check=False,
+    said = run_without(
+        {*TORCH, "onnx", "onnxruntime", "nncf"}, SCRIPT, pair, tmp_path / "chunk.npy", tmp_path / "answer.npy"
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().split("|") == ["small", "onnx", "False", *S2]
+    assert said.split("|") == ["small", "onnx", "False", *S2]
     assert np.array_equal(np.load(tmp_path / "answer.npy"), answer(small_model, fp32))

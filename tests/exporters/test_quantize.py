@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from exporters.parity import TOLERANCES
 from exporters.quantize import for_ranges, quantize_onnx, quantize_openvino
 from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
+from tests.without import TORCH, run_without
 
 REAL = varied_patches(S2, 32, seed=3)
 RECIPE = Recipe("int8", calibration=Calibration("made up", "made-up patches", lambda: REAL))
@@ -131,18 +131,8 @@ def test_one_patch_is_enough_to_begin_with(demo: ModelSpec) -> None:
     assert len(ranges)
 
 
-WITHOUT_TORCH = """
+SCRIPT = """
 import sys
-from importlib.abc import MetaPathFinder
-
-BLOCKED = {"torch", "torchvision", "timm", "configilm", "transformers", "onnxscript", "safetensors", "nncf"}
-
-class Blocked(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocked())
 import numpy as np
 from benexp.models.resolve import resolve
 from exporters.cached import cached
@@ -157,11 +147,8 @@ print(cached(spec, "onnx", Recipe("int8", calibration=calibration)))
 
 def test_an_exported_file_is_quantised_where_torch_is_not(fp32: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "real.npy", REAL)
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, fp32, tmp_path / "real.npy"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert largest_difference(Path(done.stdout.strip()), fp32) < 0.15
+    said = run_without({*TORCH, "safetensors", "nncf"}, SCRIPT, fp32, tmp_path / "real.npy")
+    assert largest_difference(Path(said), fp32) < 0.15
 
 
 def test_without_onnx_it_says_what_to_install(
