@@ -20,7 +20,7 @@ from benexp.classes import NAMES
 from benexp.demo.product import write_product
 from benexp.errors import BenexpError
 from benexp.tasks import compare
-from benexp.tasks.compare import entries_of
+from benexp.tasks.entries import entries_of
 from benexp.usage import groups
 from tests.products.builders import RESOLUTIONS, random_arrays, write_folder
 from tests.tasks.runs import files_below
