@@ -70,16 +70,7 @@ class TensorrtBackend(Backend):
         if not len(origins):
             return np.empty((0, len(self.spec.classes)), np.float32)
         with torch.inference_mode(), self._gpu.current():
-            batches = cut_batches(
-                self.spec,
-                chunk,
-                valid,
-                origins,
-                batch_size=self.batch_size,
-                device=self._gpu.device,
-                memory_format=torch.contiguous_format,
-                fill=self.pads,
-            )
+            batches = cut_batches(self, chunk, valid, origins, self._gpu.device, torch.contiguous_format)
             answers = [self._whole(self._engine(patches), len(patches))[:count] for patches, count in batches]
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         return answer

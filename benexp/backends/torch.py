@@ -82,16 +82,7 @@ class TorchBackend(Backend):
         # torch's convolutions on a GPU round to TF32 unless told otherwise, and would still be called fp32. `flags`
         # itself switches cuDNN off unless told otherwise.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            batches = cut_batches(
-                self.spec,
-                chunk,
-                valid,
-                origins,
-                batch_size=self.batch_size,
-                device=self.device,
-                memory_format=torch.channels_last,
-                fill=self.pads,
-            )
+            batches = cut_batches(self, chunk, valid, origins, self.device, torch.channels_last)
             answers, self._events = [], []
             for patches, count in batches:
                 with self._batch():

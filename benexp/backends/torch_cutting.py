@@ -6,29 +6,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benexp.models.spec import ModelSpec
+from benexp.backends.base import Backend
 
 if TYPE_CHECKING:
     import torch
 
 
 def cut_batches(
-    spec: ModelSpec,
+    backend: Backend,
     chunk: npt.NDArray[Any],
     valid: npt.NDArray[np.bool_],
     origins: npt.NDArray[np.int64],
-    *,
-    batch_size: int,
     device: "str | torch.device",
     memory_format: "torch.memory_format",
-    fill: bool,
 ) -> Iterator[tuple["torch.Tensor", int]]:
     """Batches of patches [n, bands, p, p] float32 on `device`, each with the number of its patches that were asked for.
 
-    `chunk`, `valid` and `origins` are those of Backend.classify. With `fill` the last batch repeats its last patch up
-    to `batch_size`, for what is made for one shape.
+    `chunk`, `valid` and `origins` are those of Backend.classify. Where `backend` pads, the last batch repeats its last
+    patch up to its batch size.
     """
     import torch
+
+    spec, batch_size = backend.spec, backend.batch_size
 
     means = torch.tensor(spec.means, dtype=torch.float32, device=device)[:, None, None, None]
     pixels = _upload(chunk, device)
@@ -40,7 +39,7 @@ def cut_batches(
     along = torch.arange(spec.patch_size, device=device)
     for group in torch.split(at, batch_size) if len(at) else ():
         count = len(group)
-        if fill and count < batch_size:
+        if backend.pads and count < batch_size:
             group = torch.cat([group, group[-1:].expand(batch_size - count, 2)])
         rows = (group[:, 0, None] + along)[:, :, None]
         cols = (group[:, 1, None] + along)[:, None, :]
