@@ -3,7 +3,6 @@
 It is asked in lines of JSON on stdin and answers each with one on stdout. When stdin ends, so does it.
 """
 
-import contextlib
 import json
 import os
 import sys
@@ -34,8 +33,11 @@ class Recorder:
         self._sampler = SystemSampler()
         threading.Thread(target=self._watch, name="system-metrics", daemon=True).start()
         # At work's beginning, since a new database takes some seconds; whether it worked is told at its end.
-        with contextlib.suppress(UnreachableError):
+        try:
             self._connect()
+        except UnreachableError as error:
+            # Not tried again then: it has been waited for long enough.
+            self._refused = str(error)
 
     def _watch(self) -> None:
         while True:

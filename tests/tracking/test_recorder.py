@@ -1,0 +1,37 @@
+"""What the process that tells MLflow of runs does with a server that gives it no answer."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
+
+import pytest
+
+from benexp.tracking import recorder
+from benexp.tracking.recorder import Recorder
+from benexp.tracking.records import find, samples
+from benexp.tracking.sending import UnreachableError
+from tests.tracking.builders import COMMAND, run_record
+
+
+def test_a_server_that_refused_at_the_beginning_is_not_waited_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def destination(**settings: str) -> NoReturn:
+        tried.append(settings["uri"])
+        raise UnreachableError("does not answer")
+
+    sampler = SimpleNamespace(interval=3600, sample=lambda: None, between=lambda *_: [{"time": 1, "metrics": {}}])
+    monkeypatch.setattr(recorder, "Destination", destination)
+    monkeypatch.setattr(recorder, "SystemSampler", lambda: sampler)
+    monkeypatch.setattr(recorder, "import_mlflow", lambda: None)
+    run_record(tmp_path)
+    asked = {"do": "send", "folder": str(tmp_path), "began": 0, "command": COMMAND, "sweep": None, "failure": None}
+    telling = Recorder({"uri": "http://somewhere"})
+    for _ in range(2):
+        assert telling.answer(asked) == {"failed": "does not answer"}
+    assert tried == ["http://somewhere"]
+    # All the same its samples are kept, to be sent later.
+    (record,) = find(tmp_path)
+    assert len(samples(record)) == 1
