@@ -219,6 +219,7 @@ class _Benchmark:
         self._run = _Run(config, overrides, spec, found, self._machine)
         self._config, self._overrides, self._spec = config, overrides, spec
         self._ceiling: _Run | None = None
+        self._shown: list[str] = []
 
     @property
     def tiles(self) -> list[Tile]:
@@ -255,7 +256,8 @@ class _Benchmark:
         if sweep_of(self._folder) is None:
             whole = joint_report(self._folder, {self._folder: report})
             write_page(self._folder, whole)
-            write_plots(self._folder, whole)
+            plots = write_plots(self._folder, whole)
+            self._shown = [PAGE, *(str(path.relative_to(self._folder)) for path in plots)]
 
     def save(self, status: str) -> dict[str, Any]:
         """Write the report; what it says."""
@@ -306,7 +308,7 @@ class _Benchmark:
         if self._ceiling and (ceiling := self._ceiling.describe()["totals"])["done"]:
             self._say(f"without a model (the ceiling of this machine): {ceiling['km2_per_second']:.2f} km2/s")
         self._say(f"written to {self._folder}:")
-        for name in (TABLE, REPORT, *([PAGE] if (self._folder / PAGE).exists() else [])):
+        for name in (TABLE, REPORT, *self._shown):
             self._say(f"  {name}")
 
 
