@@ -25,7 +25,7 @@ class LabelAccuracy:
     """How well n patches were labelled.
 
     The average precision of a class without a labelled patch is undefined; precision, recall and F1 are where nothing
-    was labelled or predicted.
+    was labelled or predicted. All macro means are over the classes with a labelled patch.
     """
 
     labelled: npt.NDArray[np.int64]
@@ -85,7 +85,8 @@ def label_accuracy(
     each = sk.precision_recall_fscore_support(truth, predicted, average=None, zero_division=np.nan)
     joint = sk.precision_recall_fscore_support(truth, predicted, average="micro", zero_division=np.nan)
     precision, recall, f1 = (
-        Scores(classes, _mean(classes), float(value)) for classes, value in zip(each[:3], joint[:3], strict=True)
+        Scores(classes, _mean(classes[labelled]), float(value))
+        for classes, value in zip(each[:3], joint[:3], strict=True)
     )
     return LabelAccuracy(
         truth.sum(axis=0, dtype=np.int64),

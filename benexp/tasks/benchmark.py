@@ -28,10 +28,9 @@ from benexp.tasks.inputs import open_input, output_folder, products
 from benexp.tasks.joint import joint_report
 from benexp.tasks.measured import Request
 from benexp.tasks.plan import Estimate, check_fits, estimate, plan
-from benexp.tasks.prepare import backend_class, make_backend
+from benexp.tasks.prepare import backend_class, backend_name, make_backend
 from benexp.tasks.processes import ProcessDiedError, messages
 from benexp.tasks.results import RECORD
-from benexp.usage import conf_folder, groups
 
 log = logging.getLogger("benexp")
 
@@ -64,17 +63,6 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     if failed:
         raise BenexpError(f"{len(failed)} of {len(found)} products failed: {', '.join(failed)} (see {folder / TABLE})")
     return benchmark.tiles
-
-
-def backend_name(backend: Mapping[str, Any]) -> str:
-    """The name in the config group, or that of the user's class."""
-    from omegaconf import OmegaConf
-
-    for name in groups()["backend"]:
-        known = OmegaConf.load(conf_folder() / "backend" / f"{name}.yaml")
-        if OmegaConf.select(known, "_target_") == backend.get("_target_"):
-            return name
-    return str(backend.get("_target_"))
 
 
 class _Run:

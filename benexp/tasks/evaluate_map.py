@@ -18,6 +18,7 @@ from benexp.report.confusion import write_confusion_picture
 from benexp.tasks import classify, results
 from benexp.tasks.evaluations import RECORD, describe_question, figure, listed, notes, plain, say_files, say_table
 from benexp.tasks.inputs import open_input, output_folder, products
+from benexp.tasks.prepare import backend_name
 
 GRID_BAND = "B02"
 """Every product has it, and it lies on the tile's grid."""
@@ -39,7 +40,12 @@ class Map:
     def words(self) -> str:
         """Model, backend and precision."""
         model, backend = self.made.get("model"), self.made.get("backend")
-        return f"{model['name']} on {backend['backend']} at {backend['precision']}" if model and backend else "a map"
+        return f"{model['name']} on {self.backend_name} at {backend['precision']}" if model and backend else "a map"
+
+    @property
+    def backend_name(self) -> str | None:
+        asked = self.made.get("config", {}).get("backend")
+        return backend_name(asked) if asked else None
 
 
 def evaluate_map(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> dict[str, Any]:
@@ -90,6 +96,7 @@ def evaluate_map(config: Config, overrides: Sequence[str], say: Callable[[str], 
             **_figures(accuracy),
             "model": mapped.made.get("model"),
             "backend": mapped.made.get("backend"),
+            "backend_name": mapped.backend_name,
             **describe_question(config, overrides),
             "notes": notes(mapped.made.get("model"), mapped.notes),
             "seconds": round(time.perf_counter() - started, 3),

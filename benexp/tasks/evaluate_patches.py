@@ -30,7 +30,7 @@ from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.evaluations import RECORD, describe_question, figure, listed, notes, plain, say_files, say_table
 from benexp.tasks.inputs import output_folder, products
-from benexp.tasks.prepare import backend_class, make_backend, model_of
+from benexp.tasks.prepare import backend_class, backend_name, make_backend, model_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +136,7 @@ def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[st
             "stage_seconds": clocks.rounded(),
             "model": model,
             "backend": described,
+            "backend_name": backend_name(config.backend),
             **describe_question(config, overrides),
             "notes": notes(model),
             "seconds": round(time.perf_counter() - started, 3),
@@ -227,7 +228,9 @@ def _summarise(record: Mapping[str, Any], accuracy: LabelAccuracy, say: Callable
     say_table(say, ("class", "labelled", "AP", "F1"), rows)
     patches, backend = record["patches"], record["backend"]
     say(
-        f"{record['name']}: {patches['evaluated']:,} patches with {record['model']['name']} on {backend['backend']} "
-        f"at {backend['precision']}, {record['patches_per_second']:.1f}/s; left out: {listed(patches['left_out'])}"
+        f"{record['name']}: {patches['evaluated']:,} patches with {record['model']['name']} on "
+        f"{record['backend_name']} at {backend['precision']}, {record['patches_per_second']:.1f}/s; "
+        f"left out: {listed(patches['left_out'])}"
     )
     say(f"AP macro {figure(ap.macro)}, micro {figure(ap.micro)}; F1 macro {figure(f1.macro)}, micro {figure(f1.micro)}")
+    say(f"macro: over the {np.count_nonzero(accuracy.labelled)} classes with a label")

@@ -63,7 +63,7 @@ def _write(
     folder: Path, config: Mapping[str, Any], hash_: str, repeat: int, overrides: Sequence[str], reason: str
 ) -> None:
     from benexp.measure.environment import environment
-    from benexp.tasks.benchmark import backend_name
+    from benexp.tasks.prepare import backend_name
 
     backend = config["backend"]
     # It stands for all the tiles that there might have been.

@@ -14,9 +14,21 @@ from benexp.errors import BenexpError, one_line
 from benexp.imports import import_name
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
+from benexp.usage import conf_folder, groups
 
 if TYPE_CHECKING:
     from exporters.calibration import Calibration
+
+
+def backend_name(backend: Mapping[str, Any]) -> str:
+    """The name in the config group, or that of the user's class."""
+    from omegaconf import OmegaConf
+
+    for name in groups()["backend"]:
+        known = OmegaConf.load(conf_folder() / "backend" / f"{name}.yaml")
+        if OmegaConf.select(known, "_target_") == backend.get("_target_"):
+            return name
+    return str(backend.get("_target_"))
 
 
 def backend_class(backend: Mapping[str, Any]) -> type[Backend]:

@@ -82,6 +82,9 @@ def test_one_patch_is_enough() -> None:
     found = label_accuracy(TRUTH[:1], PROBABILITIES[:1], np.full(3, 0.5, np.float32))
     assert found.average_precision.macro == 1
     assert found.f1.classes[:2].tolist() == [1, 0]
+    # Like the average precision's: a class that was predicted alone is micro's.
+    assert (found.f1.macro, found.precision.macro, found.recall.macro) == (1, 1, 1)
+    assert found.f1.micro == pytest.approx(2 / 3)
 
 
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,15 +78,24 @@ def test_labelled_patches(patches: Path, tmp_path: Path, capsys: pytest.CaptureF
     # Class 1 is sure of its own patch before it is half sure of another; 7 finds its patch among the last.
     assert [by_name[NAMES[i]]["average_precision"] for i in (0, 1, 7, 2)] == [1, 1, pytest.approx(1 / 3), None]
     assert record["macro"]["average_precision"] == pytest.approx((1 + 1 + 1 / 3) / 3)
-    assert record["macro"]["f1"] == pytest.approx(0.5)
+    assert record["macro"]["f1"] == pytest.approx(2 / 3)  # 2, which no patch is labelled with, is not in it
     assert record["micro"]["f1"] == pytest.approx(2 / 3)
-    assert record["backend"]["backend"] == "Knows"
+    assert (record["backend"]["backend"], record["backend_name"]) == ("Knows", f"{__name__}.Knows")
     assert record["model"]["name"] == "demo"
     assert record["patches_per_second"] > 0
     assert record["config"]["evaluate"]["split"] == "test"
     said = capsys.readouterr().out
-    assert "3 patches with demo on Knows at fp32" in said
+    assert f"3 patches with demo on {__name__}.Knows at fp32" in said
+    assert "macro: over the 3 classes with a label" in said
     assert "1 labelled but not in evaluate.patches, 1 without labels, 1 of another split" in said
+
+
+def test_the_backend_has_the_name_that_it_is_asked_for_by(
+    patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [argument for argument in asked(patches) if not argument.startswith("backend._target_")]
+    assert main([*own, f"output_folder={tmp_path / 'out'}"]) == 0
+    assert "with demo on null at" in capsys.readouterr().out
 
 
 def test_thresholds_are_those_of_the_multilabel_layer(patches: Path, tmp_path: Path) -> None:
