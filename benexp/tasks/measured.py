@@ -18,7 +18,6 @@ from benexp.measure.environment import environment
 from benexp.measure.resources import ResourceSampler
 from benexp.measure.statistics import histogram, percentiles
 from benexp.measure.verdicts import read_conditions, run_verdicts
-from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.products import open_product
 from benexp.tasks.calibration import calibration_for_backend
@@ -96,7 +95,7 @@ def _measured(job: Job, backend: Backend, taken: Collection[str]) -> dict[str, A
     latencies: list[float] = []
     found: dict[str, Any] = {"status": "done", "error": None}
     try:
-        _read_once(job.product, job.spec)
+        _read_once(job.product, job.spec.bands)
         warm = backend.describe()
         backend.on_batch = latencies.append
         before = read_conditions()
@@ -134,11 +133,13 @@ def _measured(job: Job, backend: Backend, taken: Collection[str]) -> dict[str, A
     return found
 
 
-def _read_once(product: Path, spec: ModelSpec) -> None:
+def _read_once(product: Path, bands: Sequence[str]) -> None:
     """Read the product's files, so that they lie in the system's cache whichever configuration comes first."""
     opened = open_product(product)
     inside = opened.path.is_dir()
-    files = {opened.path / band.file if inside else opened.path for band in opened.band_files(spec.bands)}
+    # The scene classification is read for masks, and where the files are verified.
+    read = [*opened.band_files(bands), *([opened.scl] if opened.scl else [])]
+    files = {opened.path / band.file if inside else opened.path for band in read}
     for file in files:
         with file.open("rb", buffering=0) as bytes_:
             while bytes_.read(1 << 24):
