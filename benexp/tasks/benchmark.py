@@ -140,7 +140,7 @@ class _Run:
         except Exception as error:
             fail(left(), str(error) if isinstance(error, BenexpError) else f"unexpected {one_line(error)}")
         while todo := left():
-            begun: Path | None = None
+            begun, moved = None, False
             taken = [tile["tile"] for tile in self._tiles.values() if tile["status"] == "done"]
             request = Request(self._config, self._overrides, self._found, todo, taken)
             try:
@@ -152,14 +152,14 @@ class _Run:
                             begun = Path(message["begins"])
                         elif "ends" in message:
                             end(Path(message["ends"]), message["found"])
-                            begun = None
+                            begun, moved = None, True
                         else:
                             fail(todo, message["failed"])
-                if left():
+                if left() and not moved:
                     raise ProcessDiedError("its process ended before its work did")
             except ProcessDiedError as died:
-                # With no tile begun it would die again.
-                fail([begun] if begun else left(), str(died))
+                # With no tile begun it would die again; unless it came as far as to end some.
+                fail([begun] if begun else [] if moved else left(), str(died))
 
     def _make_artefact(self) -> None:
         calibration = calibration_for_backend(self._found, self._config, self._spec)

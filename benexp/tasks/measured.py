@@ -1,4 +1,4 @@
-"""The process in which one configuration is measured: a model loaded once, then tile after tile."""
+"""The process in which one configuration is measured: a model loaded once, then tile after tile until one fails."""
 
 import dataclasses
 import logging
@@ -42,7 +42,10 @@ class Request:
 
 
 def measure(request: Request, tell: Tell) -> None:
-    """Tell `ready` when the model is, and of each product that it `begins` and `ends`; or why nothing `failed`."""
+    """Tell `ready` when the model is, and of each product that it `begins` and `ends`; or why nothing could, `failed`.
+
+    The first product that fails is the last.
+    """
     set_up_logging()
     # Now: it asks git, whose process looks as large as this one for a moment, and would be found in the peak.
     environment()
@@ -76,8 +79,11 @@ def measure(request: Request, tell: Tell) -> None:
                 say=lambda _: None,
             )
             found = _measured(job, backend, taken)
-            taken |= {found["tile"]} if found["status"] == "done" else set()
             tell({"ends": str(product), "found": found})
+            if found["status"] == "failed":
+                # What broke it may have broken the engine, too, as errors of CUDA do: the next process is a fresh one.
+                return
+            taken.add(found["tile"])
     finally:
         backend.close()
 
