@@ -1,9 +1,13 @@
-"""Which of the measured configurations to use, under limits on memory and on how far the map may differ."""
+"""Which of the measured configurations to use, under limits on memory and on how far the map may differ.
 
+Times that vary widely keep nothing from being recommended: the sentence says how sure it is.
+"""
+
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benexp.measure.statistics import Comparison, compare
+from benexp.measure.statistics import RECOMMENDED_REPEATS, Comparison, compare, is_wide
 
 
 @dataclass(frozen=True)
@@ -13,10 +17,11 @@ class Candidate:
     name: str
     seconds: Mapping[int, float]
     """By repeat; never empty unless it is refused."""
-    median: float | None
     memory_bytes: float | None
     flips_per_million: float | None
     refused: str | None = None
+    unstable: float | None = None
+    """The spread of its seconds, where that is more than they may vary."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +72,17 @@ class Recommendation:
     best: str | None
     nearest: str | None
     """Where nothing keeps the limits: what is the least over them."""
-    no_difference_from: list[str] = field(default_factory=list)
+    not_told_apart: list[str] = field(default_factory=list)
     """What else keeps the limits and was not measured to be slower than the best, the fastest first."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Why each of the others was not considered."""
 
 
 def recommend(candidates: Sequence[Candidate], reference: Candidate | None, limits: Limits) -> Recommendation:
-    """The fastest candidate that keeps the limits, how many times as fast as the reference, and what is as fast."""
+    """The fastest candidate that keeps the limits, how many times as fast as the reference, and how sure that is."""
     reasons = {one.name: one.refused or ", ".join(limits.broken(one)) for one in candidates}
     left_out = {name: reason for name, reason in reasons.items() if reason}
-    fitting = sorted((one for one in candidates if not reasons[one.name]), key=_median)
+    fitting = _fastest_first([one for one in candidates if not reasons[one.name]])
     asked = f" {limits}" if str(limits) else ""
     if not fitting:
         # A limit of 0 makes every excess infinite: then fewer flips and less memory are nearer.
@@ -93,17 +98,27 @@ def recommend(candidates: Sequence[Candidate], reference: Candidate | None, limi
         sentence = f"nothing fits{asked}: {nearest.name} comes nearest ({reasons[nearest.name]})"
         return Recommendation(sentence, None, nearest.name, [], left_out)
     best, *others = fitting
-    sentence = f"fastest{asked}: {best.name}: {_against(best, reference)}"
     compared = [(one, _compared(best, one)) for one in others]
     close = [(one, found) for one, found in compared if found is None or found.verdict != "faster"]
-    if close:
-        runner_up, found = close[0]
-        more = f", or from {len(close) - 1} more" if len(close) > 1 else ""
-        if found is None or found.low is None or found.high is None:
-            sentence += f"; too few repeats to tell it from {runner_up.name}{more}"
-        else:
-            sentence += f"; no difference measured from {runner_up.name} ({found.times}){more}"
-    return Recommendation(sentence, best.name, None, [one.name for one, _ in close], left_out)
+    words = [f"fastest{asked}: {best.name}: {_against(best, reference)}"]
+    if unnamed := [(one, found) for one, found in close if reference is None or one.name != reference.name]:
+        more = f", or from {len(unnamed) - 1} more" if len(unnamed) > 1 else ""
+        words.append(f"{_apart(*unnamed[0])}{more}")
+    if best.unstable is not None:
+        words.append(f"its {len(best.seconds)} runs vary by {best.unstable:.0%}")
+    if not all(_is_alike(found) for _, found in close) and len(best.seconds) < RECOMMENDED_REPEATS:
+        words.append(f"to be surer, measure {RECOMMENDED_REPEATS} repeats on a quiet machine")
+    return Recommendation("; ".join(words), best.name, None, [one.name for one, _ in close], left_out)
+
+
+def _fastest_first(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """By the medians over the repeats that all have, as the machine may have been another in the others."""
+    shared = set.intersection(*(set(one.seconds) for one in candidates)) if candidates else set()
+
+    def median(one: Candidate) -> float:
+        return statistics.median(one.seconds[repeat] for repeat in shared or one.seconds)
+
+    return sorted(candidates, key=median)
 
 
 def _against(best: Candidate, reference: Candidate | None) -> str:
@@ -114,8 +129,24 @@ def _against(best: Candidate, reference: Candidate | None) -> str:
     found = _compared(best, reference)
     if found is None:
         return f"no repeat was measured of both it and the reference, {reference.name}"
-    once = "" if found.low is not None else " in the one repeat that was measured"
-    return f"{found.times} the speed of {reference.name}{once}"
+    if found.low is None:
+        return f"{found.times} the speed of {reference.name} in the one repeat that was measured"
+    if found.verdict in ("faster", "slower"):
+        return f"{found.times} the speed of {reference.name}"
+    return _apart(reference, found)
+
+
+def _apart(other: Candidate, found: Comparison | None) -> str:
+    """Why the best cannot be said to be faster than another."""
+    if found is None or found.low is None:
+        return f"too few repeats to tell it from {other.name}"
+    if is_wide(found.low, found.high):
+        return f"not told apart from {other.name} (its interval is too wide)"
+    return f"{'no difference measured' if _is_alike(found) else 'not told apart'} from {other.name} ({found.times})"
+
+
+def _is_alike(found: Comparison | None) -> bool:
+    return found is not None and found.verdict == "no difference" and not is_wide(found.low, found.high)
 
 
 def _compared(candidate: Candidate, reference: Candidate) -> Comparison | None:
@@ -123,11 +154,6 @@ def _compared(candidate: Candidate, reference: Candidate) -> Comparison | None:
     if not candidate.seconds.keys() & reference.seconds.keys():
         return None
     return compare(candidate.seconds, reference.seconds)
-
-
-def _median(candidate: Candidate) -> float:
-    assert candidate.median is not None
-    return candidate.median
 
 
 def _ratio(value: float | None, limit: float) -> float:

@@ -27,6 +27,8 @@ NEGLIGIBLE = 0.005
 """The interval of a ratio has to stay this far from 1: the order of the runs within a repeat alone shifts it so far."""
 UNSTABLE = 0.05
 """A spread above this is called unstable."""
+WIDE = 10
+"""An interval whose ends are further apart, as a ratio, is too wide to be told."""
 RESAMPLES = 10_000
 _BOOTSTRAP_FROM = 6
 PER_DECADE = 50
@@ -108,6 +110,11 @@ def compare(candidate: Mapping[int, float], reference: Mapping[int, float]) -> C
     logs = _logs([reference[repeat] for repeat in both]) - _logs([candidate[repeat] for repeat in both])
     low, high = _interval(logs)
     return Comparison(math.exp(np.median(logs)), low, high, len(both))
+
+
+def is_wide(low: float | None, high: float | None) -> bool:
+    """Whether an interval tells next to nothing; none at all is not wide."""
+    return low is not None and high is not None and high > WIDE * low
 
 
 def spread(samples: Sequence[float]) -> float | None:

@@ -115,7 +115,8 @@ class Recommended(TypedDict):
     overrides: list[str]
     nearest: str | None
     """Where nothing keeps the limits."""
-    no_difference_from: list[str]
+    not_told_apart: list[str]
+    """What else keeps the limits and was not measured to be slower, the fastest first."""
     max_memory_gb: float | None
     max_flips_per_million: float | None
 

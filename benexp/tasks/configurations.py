@@ -183,8 +183,6 @@ class Measured:
             return str(codes["fallback"])
         if self.problems:
             return "its maps disagree"
-        if "unstable" in codes:
-            return str(codes["unstable"])
         return None if described["compared"] else str(described["flips_unknown"])
 
 

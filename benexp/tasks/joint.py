@@ -113,10 +113,10 @@ def _recommended(
         Candidate(
             one["configuration"],
             one["seconds"],
-            one["median"]["median"] if one["median"] else None,
             one["memory_bytes"],
             one["flips_per_million"],
             one["left_out"],
+            one["spread"] if any(verdict["code"] == "unstable" for verdict in one["verdicts"]) else None,
         )
         for one in found
     ]
@@ -131,7 +131,7 @@ def _recommended(
         "config_hash": best["config_hash"] if best else None,
         "overrides": best["overrides"] if best else [],
         "nearest": advice.nearest,
-        "no_difference_from": advice.no_difference_from,
+        "not_told_apart": advice.not_told_apart,
         "max_memory_gb": limits.memory_gb,
         "max_flips_per_million": limits.flips_per_million,
     }

@@ -7,9 +7,7 @@ from benexp.measure.recommend import Candidate, Limits, Recommendation, recommen
 
 
 def candidate(name: str, *seconds: float, gb: float | None = 2.0, flips: float | None = 0.0, **more: Any) -> Candidate:
-    times = dict(enumerate(seconds, 1))
-    median = sorted(seconds)[len(seconds) // 2] if seconds else None
-    return Candidate(name, times, median, None if gb is None else gb * 1e9, flips, **more)
+    return Candidate(name, dict(enumerate(seconds, 1)), None if gb is None else gb * 1e9, flips, **more)
 
 
 TORCH = candidate("torch", 10.0, 10.1, 9.9)
@@ -29,7 +27,7 @@ def test_the_fastest_within_both_limits_with_its_speed_against_the_reference() -
     assert found.sentence == (
         "fastest under 6 GB with at most 50 flipped pixels per million: onnx: 1.9x (1.8 to 2.0) the speed of torch"
     )
-    assert (found.best, found.nearest, found.no_difference_from) == ("onnx", None, [])
+    assert (found.best, found.nearest, found.not_told_apart) == ("onnx", None, [])
     assert found.left_out == {
         "big": "8 GB of memory",
         "int8": "5,000 flipped pixels per million",
@@ -57,7 +55,7 @@ def test_what_is_as_fast_is_named() -> None:
     twin = candidate("twin", 5.3, 5.25, 5.31)
     third = candidate("third", 5.1, 5.45, 5.44)
     found = best([TORCH, FAST, twin, third])
-    assert found.no_difference_from == ["twin", "third"]
+    assert found.not_told_apart == ["twin", "third"]
     assert "; no difference measured from twin (" in found.sentence
     assert found.sentence.endswith(", or from 1 more")
 
@@ -65,10 +63,37 @@ def test_what_is_as_fast_is_named() -> None:
 def test_one_repeat_tells_nothing_for_sure() -> None:
     found = recommend([candidate("a", 4.0), candidate("b", 5.0)], candidate("b", 5.0), Limits())
     assert found.sentence == (
-        "fastest: a: 1.25x the speed of b in the one repeat that was measured; too few repeats to tell it from b"
+        "fastest: a: 1.25x the speed of b in the one repeat that was measured; "
+        "to be surer, measure 15 repeats on a quiet machine"
     )
-    apart = Candidate("late", {9: 1.0}, 1.0, None, None)
+    three = recommend([candidate("a", 4.0), candidate("b", 5.0), candidate("c", 6.0)], candidate("b", 5.0), Limits())
+    assert "; too few repeats to tell it from c; " in three.sentence
+    apart = Candidate("late", {9: 1.0}, None, None)
     assert "no repeat was measured of both it and the reference, torch" in best([TORCH, apart]).sentence
+
+
+def test_times_that_vary_widely_are_ranked_all_the_same_and_no_more_is_claimed_than_was_measured() -> None:
+    torch = candidate("torch", 10.0, 20.0, unstable=0.47)
+    wild = candidate("wild", 4.0, 15.0, unstable=0.82)
+    other = candidate("other", 12.0, 9.0)
+    found = recommend([torch, other, wild], torch, Limits())
+    assert (found.best, found.not_told_apart, found.left_out) == ("wild", ["other", "torch"], {})
+    # Times torch's speed: 2.5 and 1.333; the ends of the interval are thousands of times apart.
+    assert found.sentence == (
+        "fastest: wild: not told apart from torch (its interval is too wide); not told apart from other (its "
+        "interval is too wide); its 2 runs vary by 82%; to be surer, measure 15 repeats on a quiet machine"
+    )
+
+
+def test_a_reference_that_is_no_slower_is_no_speed_up() -> None:
+    found = recommend([TORCH, candidate("same", 9.9, 10.1, 9.9)], TORCH, Limits())
+    assert found.sentence.startswith("fastest: same: no difference measured from torch (1.00x")
+    assert "quiet machine" not in found.sentence
+
+
+def test_only_repeats_that_all_have_are_ranked() -> None:
+    late = Candidate("late", {1: 9.0, 2: 3.0, 3: 3.0}, None, None)
+    assert recommend([late, candidate("early", 8.0)], None, Limits()).best == "early"
 
 
 def test_where_nothing_fits_the_nearest_is_named() -> None:

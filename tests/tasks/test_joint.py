@@ -62,7 +62,7 @@ def test_configurations_have_medians_spread_and_a_comparison_with_the_reference(
     assert first["overrides"] == ["backend=torch", "chunking.chunk_size=2048", "backend.batch_size=32"]
     slow = found["torch, chunk 1024, batch 32"]
     assert [verdict["code"] for verdict in slow["verdicts"]] == ["unstable"]
-    assert slow["left_out"].startswith("unstable: 3 runs vary")
+    assert slow["left_out"] is None
     failed = found["torch, chunk 2048, batch 8"]
     assert (failed["failed"], failed["median"], failed["against_reference"]) == ([1], None, None)
     assert failed["left_out"] == "failed: it was interrupted"
@@ -123,6 +123,15 @@ def test_a_recommendation_keeps_its_limits(tmp_path: Path) -> None:
         **{"openvino": "125,000 flipped pixels per million", "onnxruntime-cuda": "7 GB of memory"},
     }
     assert not report["configurations"]["null"]["pareto_memory"]
+
+
+def test_times_that_vary_widely_keep_nothing_from_being_recommended(tmp_path: Path) -> None:
+    write_repeats(tmp_path, 10.0, 20.0)
+    write_repeats(tmp_path, 4.0, 15.0, backend="onnxruntime-cpu")
+    write_repeats(tmp_path, 30.0, 30.0, backend="openvino")
+    advice = joined(tmp_path)["recommendation"]
+    assert (advice["configuration"], advice["not_told_apart"]) == ("onnxruntime-cpu", ["torch", "openvino"])
+    assert "not told apart from torch (" in advice["sentence"] and "its 2 runs vary by 82%" in advice["sentence"]
 
 
 def test_maps_never_depend_on_the_chunk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
