@@ -76,8 +76,10 @@ class Usage:
     """Cores' worth of work the rest of the machine did over the whole run; None where that was shorter than 1 s."""
     stolen_cores: float | None
     """Cores' worth of time that went to other machines, likewise."""
-    peak_rss_bytes: int
+    run_peak_rss_bytes: int
     """The largest of the samples, or what the kernel noted of this process in between."""
+    peak_rss_bytes: int
+    """The same of the process since it started, loading and compiling included: what a machine has to have."""
     cpu_joules: float | None
     """Of the processor's packages, with whatever else ran on them."""
     device_joules: float | None
@@ -99,7 +101,7 @@ class Usage:
         return {
             "start": {name: values[0] for name, values in told.items()},
             "end": {name: values[-1] for name, values in told.items()},
-            "peak": {name: max(values) for name, values in told.items()} | {"rss_bytes": self.peak_rss_bytes},
+            "peak": {name: max(values) for name, values in told.items()} | {"rss_bytes": self.run_peak_rss_bytes},
             **{key: value for key, value in asdict(self).items() if key != "samples"},
             "samples": len(self.samples),
             "over_time": self._over_time(),
@@ -165,7 +167,8 @@ class ResourceSampler:
             other_cores=rates.others if rates else None,
             stolen_cores=rates.stolen if rates else None,
             # An earlier peak of the process is none of this run's.
-            peak_rss_bytes=max(sampled, peak) if peak > self._peak_before else sampled,
+            run_peak_rss_bytes=max(sampled, peak) if peak > self._peak_before else sampled,
+            peak_rss_bytes=max(sampled, peak),
             cpu_joules=self._energy.joules(),
             device_joules=None if joules is None or self._joules_before is None else joules - self._joules_before,
             sampler_cpu_seconds=self._cost,

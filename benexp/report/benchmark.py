@@ -35,7 +35,8 @@ COLUMNS = (
     ),
 )
 """Sizes are in 10^6 bytes. cpu_percent is of one core. `<stage>_busy` is the stage's seconds, summed over its threads,
-as a share of the tile's: above 1 where several threads were at it. Rates are over the whole of the tile's time."""
+as a share of the tile's: above 1 where several threads were at it. Rates are over the whole of the tile's time.
+memory_mb_peak is of the tile's time, peak_rss_mb of the process since it started, loading the model included."""
 
 
 def row(tile: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def row(tile: Mapping[str, Any]) -> dict[str, Any]:
         "patches": patches,
         "patches_per_second": _rounded(patches / seconds) if patches is not None and seconds else None,
         "km2_per_second": _rounded(km2 / seconds) if km2 is not None and seconds else None,
-        "peak_rss_mb": _mega(of("peak", "rss_bytes")),
+        "peak_rss_mb": _mega(usage.get("peak_rss_bytes")),
         "estimated_rss_mb": _mega((tile.get("estimate") or {}).get("memory_bytes")),
         "peak_of_estimate": _rounded(of_estimate(tile)),
         "peak_device_memory_mb": _mega(of("peak", "device_memory_bytes")),
@@ -90,8 +91,8 @@ def row(tile: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_estimate(tile: Mapping[str, Any]) -> float | None:
-    """The largest memory that was measured, as a share of what was estimated; None where either is not known."""
-    peak = ((tile.get("usage") or {}).get("peak") or {}).get("rss_bytes")
+    """The largest memory of the process, as a share of what was estimated; None where either is not known."""
+    peak = (tile.get("usage") or {}).get("peak_rss_bytes")
     expected = (tile.get("estimate") or {}).get("memory_bytes")
     return peak / expected if peak and expected else None
 

@@ -104,7 +104,7 @@ def _runs(folder: Path, report: JointReport) -> list[dict[str, Any]]:
                 "seconds": seconds,
                 "patches_per_second": tile["patches"] / seconds if done and seconds else None,
                 "km2_per_second": tile["km2"] / seconds if done and seconds else None,
-                "peak_rss_bytes": usage.get("peak", {}).get("rss_bytes"),
+                "peak_rss_bytes": usage.get("peak_rss_bytes"),
                 "latency_seconds": tile.get("latency_seconds") or {},
                 "latencies": tile.get("latency_histogram") or {},
                 "over_time": {key: usage["over_time"][key] for key in _LINES} if "over_time" in usage else {},

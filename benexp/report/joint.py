@@ -69,6 +69,7 @@ class Configuration(TypedDict):
     ceiling_seconds: float | None
     """What all tiles took with the null backend: no model can be faster."""
     peak_rss_bytes: int | None
+    """Of the processes since they started, loading and compiling included."""
     peak_device_memory_bytes: int | None
     memory_bytes: int | None
     """The larger of both peaks: what limits and the Pareto front go by."""

@@ -265,7 +265,7 @@ class _Benchmark:
         if tile["status"] == "failed":
             log.error("%s: %s", tile["tile"], tile["error"])
             return
-        memory = tile["usage"]["peak"]["rss_bytes"] / 1e6
+        memory = tile["usage"]["peak_rss_bytes"] / 1e6
         speed = f"{tile['patches'] / tile['seconds']:.1f} patches/s, {tile['km2'] / tile['seconds']:.2f} km2/s"
         self._say(f"{tile['tile']}: {tile['seconds']:.2f} s, {speed}, {memory:.0f} MB at most")
         for verdict in tile["verdicts"]:
@@ -309,7 +309,7 @@ def _totals(tiles: Sequence[Tile]) -> dict[str, Any]:
         "seconds": seconds,
         "patches_per_second": patches / seconds if done else None,
         "km2_per_second": km2 / seconds if done else None,
-        "peak_rss_bytes": max((tile["usage"]["peak"]["rss_bytes"] for tile in done), default=None),
+        "peak_rss_bytes": max((tile["usage"]["peak_rss_bytes"] for tile in done), default=None),
     }
 
 

@@ -1,7 +1,7 @@
 """One configuration of a sweep, over all its repeats: what its jobs' reports say of it."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +45,9 @@ class Measured:
         median = asdict(estimate(times)) if times else None
         patches, km2 = (sum(one.tile[key] for one in self.maps) if self.maps else None for key in ("patches", "km2"))
         failed = sorted(int(job["repeat"]) for place, job in self._jobs.items() if place not in self.whole)
-        rss, device = self._peak("rss_bytes"), self._peak("device_memory_bytes")
+        usages = [tile["usage"] for tile in self._tiles]
+        rss = max((usage["peak_rss_bytes"] for usage in usages), default=None)
+        device = _largest(usage["peak"].get("device_memory_bytes") for usage in usages)
         asked = self.first["config"]
         incomparable = self._incomparable(reference)
         described: dict[str, Any] = {
@@ -72,7 +74,7 @@ class Measured:
             "ceiling_seconds": self._ceiling(),
             "peak_rss_bytes": rss,
             "peak_device_memory_bytes": device,
-            "memory_bytes": max((peak for peak in (rss, device) if peak is not None), default=None),
+            "memory_bytes": _largest((rss, device)),
             "map_hashes": {one.tile["tile"]: one.hash for one in self.maps},
             "compared": incomparable is None,
             **self._flips(reference, incomparable, comparisons),
@@ -93,10 +95,6 @@ class Measured:
                 tiles = [": ".join(filter(None, (tile["tile"], tile["error"]))) for tile in failed]
                 reasons += tiles or [job.get("error") or f"it was {job['status']}"]
         return list(dict.fromkeys(reasons))
-
-    def _peak(self, what: str) -> int | None:
-        peaks = (tile["usage"]["peak"].get(what) for tile in self._tiles)
-        return max((peak for peak in peaks if peak is not None), default=None)
 
     def _stages(self) -> dict[str, float]:
         sums = []
@@ -195,6 +193,11 @@ def _difference(one: Measured, reference: Measured) -> str | None:
     own, theirs = (flat(question(other.first)) for other in (one, reference))
     differing = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
     return ", ".join(f"{key}={own.get(key)}" for key in differing) or None
+
+
+def _largest(peaks: Iterable[int | None]) -> int | None:
+    """Of those that are known."""
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def _rate(count: float | None, median: Mapping[str, Any] | None) -> Interval | None:

@@ -226,7 +226,7 @@ def _of_benchmark(report: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
             yield f"tile.seconds.{stage}", tile["stage_seconds"].get(stage), step
         yield "tile.patches_per_second", tile["patches"] / tile["seconds"], step
         yield "tile.km2_per_second", tile["km2"] / tile["seconds"], step
-        yield "tile.peak_rss_mb", _mega(tile["usage"]["peak"]["rss_bytes"]), step
+        yield "tile.peak_rss_mb", _mega(tile["usage"]["peak_rss_bytes"]), step
         for share in PERCENTILES:
             yield f"tile.latency_ms.{share}", _thousand(tile["latency_seconds"][share]), step
 

@@ -37,6 +37,7 @@ USAGE = Usage(
     cpu_seconds=38.0,
     other_cores=0.05,
     stolen_cores=0.0,
+    run_peak_rss_bytes=10**9,
     peak_rss_bytes=10**9,
     cpu_joules=None,
     device_joules=None,

@@ -23,7 +23,7 @@ DONE: dict[str, Any] = {
         "start": {"rss_bytes": 1_000_000},
         "end": {"rss_bytes": 2_000_000, "cpu_percent": 50.0},
         "peak": {"rss_bytes": 3_000_000, "cpu_percent": 400.0, "device_memory_bytes": 7_000_000},
-        **{"cpu_joules": None, "device_joules": 12.34567},
+        **{"peak_rss_bytes": 5_000_000, "cpu_joules": None, "device_joules": 12.34567},
     },
     "verdicts": [{"code": "fallback", "severity": "warning"}, {"code": "too-short", "severity": "note"}],
 }
@@ -38,6 +38,8 @@ def test_a_row_says_what_ran_not_what_was_asked() -> None:
     assert (found["decode_busy"], found["infer_busy"], found["blend_busy"]) == (2.0, 0.5, None)
     assert (found["batch_latency_p50_seconds"], found["batch_latency_p99_seconds"]) == (0.0001234, None)
     assert [found[f"memory_mb_{moment}"] for moment in ("start", "end", "peak")] == [1.0, 2.0, 3.0]
+    # Loading the model took more than the tile did.
+    assert found["peak_rss_mb"] == 5.0
     assert [found[f"cpu_percent_{moment}"] for moment in ("start", "end", "peak")] == [None, 50.0, 400.0]
     assert (found["peak_device_memory_mb"], found["cpu_joules"]) == (7.0, None)
     assert found["device_joules"] == pytest.approx(12.3457)

@@ -54,7 +54,8 @@ def write_job(
             "map_hash": _write_tile(job / tile, config, grid),
             "stage_seconds": {"decode": 0.1, "infer": seconds / 4},
             "usage": {
-                "peak": {"rss_bytes": round(gb * 1e9)},
+                "peak": {"rss_bytes": round(gb * 1e9 / 2)},
+                "peak_rss_bytes": round(gb * 1e9),
                 "over_time": {"seconds": [0.0, seconds], "rss_bytes": [1e8, gb * 1e9]},
             },
             **{"latency_seconds": {"p50": seconds / 100}, "latency_histogram": {"-60": 3, "-50": 7}},

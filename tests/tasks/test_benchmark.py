@@ -206,7 +206,7 @@ def test_what_was_measured_is_not_measured_again(
         (out / tile["tile"] / "run.json").write_text('{"map_hash": "5"}')
         (out / tile["tile"] / f"{tile['tile']}.json").touch()
         tile |= {"status": "done", "error": None, "map_hash": "5", "seconds": 2.0, "patches": 2, "km2": 1.0}
-        tile |= {"usage": {"peak": {"rss_bytes": 1}}, "stage_seconds": {}}
+        tile |= {"usage": {"peak": {}, "peak_rss_bytes": 1}, "stage_seconds": {}}
         tile |= {"backend": {"precision": "fp32"}, "verdicts": []}
     before["startups"] = [{"open_seconds": {"load": 1.0}}]
     (out / "report.json").write_text(json.dumps(before))

@@ -27,7 +27,12 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
             found: dict[str, Any] = {"status": "failed", "error": "not today"}
             if without or product.name == "a":
                 found = {"status": "done", "error": None, "map_hash": "5", "seconds": 1.0, "patches": 1, "km2": 2.0}
-                found |= {"usage": {"peak": {"rss_bytes": 1}}, "stage_seconds": {}, "verdicts": [], "calibration": None}
+                found |= {
+                    "usage": {"peak": {}, "peak_rss_bytes": 1},
+                    "stage_seconds": {},
+                    "verdicts": [],
+                    "calibration": None,
+                }
                 found["backend"] = {"backend": "null", "precision": "fp32", "device": "cpu", "batch_size": 1}
             yield {"begins": str(product)}
             yield {"ends": str(product), "found": found}

@@ -36,7 +36,7 @@ def run_record(folder: Path, **more: Any) -> Path:
 
 def tile(name: str, seconds: float = 2.0, **more: Any) -> dict[str, Any]:
     """A tile of a benchmark's report."""
-    usage = {"peak": {"rss_bytes": 10**8}, "cpu_joules": 5.0, "device_joules": None}
+    usage = {"peak": {"rss_bytes": 10**7}, "peak_rss_bytes": 10**8, "cpu_joules": 5.0, "device_joules": None}
     return {
         **{"tile": name, "status": "done", "error": None, "model": "demo", "backend_name": "null", "map_hash": "5"},
         **{"seconds": seconds, "stage_seconds": {"infer": seconds / 2}, "patches": 40, "km2": 2.0, "usage": usage},
