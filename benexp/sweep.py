@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from benexp.app import explain, run, say, set_up_logging
 from benexp.errors import BenexpError
 from benexp.files import replacing
+from benexp.swept import Swept, swept
 from benexp.tasks.ceilings import FOLDER as CEILINGS
 from benexp.tasks.processes import PATIENCE
 
@@ -36,10 +37,11 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 @dataclass(frozen=True)
 class Begun:
-    """A sweep that Hydra has begun: where its results go, and where Hydra's own files lie."""
+    """A sweep that Hydra has begun: where its results go, where Hydra's own files lie, and what is swept."""
 
     output_folder: Path
     hydra_folder: Path
+    swept: Swept
 
 
 begun: list[Begun] = []
@@ -50,7 +52,7 @@ class Begin(Callback):
     """Hydra's word that a sweep begins, before its jobs do."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        begun.append(Begun(Path(config.output_folder), Path(config.hydra.sweep.dir)))
+        begun.append(Begun(Path(config.output_folder), Path(config.hydra.sweep.dir), swept(config.hydra)))
         if config.task.name == "benchmark" and not config.resume and not config.dry_run:
             shutil.rmtree(Path(config.output_folder) / CEILINGS, ignore_errors=True)
         if "optuna" in config.hydra.sweeper["_target_"]:
@@ -86,6 +88,8 @@ class Job:
     started: float = field(default_factory=time.time)
     process: int = field(default_factory=os.getpid)
     alone: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: list[Begun] = field(default_factory=lambda: begun)
+    """Those that were begun, of which a copy goes with a job to another process."""
 
     def __call__(self, composed: DictConfig) -> float | None:
         """Do the job; its objective, which a sweeper may want to maximise."""
@@ -102,6 +106,7 @@ class Job:
         file = Path(hydra.sweep.dir) / self.sweep / f"{outcome['job']}.json"
         if in_sweep:
             _write(file, outcome | {"status": "unfinished"})
+            say(self._heading(hydra.job.num, outcome["overrides"]))
         try:
             with self._environment():
                 records = run(composed, outcome["overrides"], say, in_sweep=in_sweep)
@@ -117,6 +122,13 @@ class Job:
         else:
             self.alone.append(outcome)
         return outcome.get("objective")
+
+    def _heading(self, job: int, overrides: list[str]) -> str:
+        """Which job of the sweep it is: `job 3 of 16: backend=torch benchmark.repeat=1`."""
+        asked = self.sweeps[-1].swept if self.sweeps else Swept()
+        count = f"job {job + 1} of {asked.jobs}" if asked.jobs else f"job {job + 1}"
+        words = asked.words(overrides)
+        return f"{count}: {words}" if words else count
 
     @contextlib.contextmanager
     def _environment(self) -> Iterator[None]:
@@ -134,11 +146,11 @@ class Job:
         """Report on the jobs of the sweep, if there was one; whether all went well."""
         outcomes = [*self.alone]
         agree = True
-        for sweep in begun:
+        for sweep in self.sweeps:
             files = sorted((sweep.hydra_folder / self.sweep).glob("*.json"), key=lambda file: int(file.stem))
             own = [json.loads(file.read_text(encoding="utf-8")) for file in files]
             outcomes += own
-            _tell(own, interrupted)
+            _tell(own, sweep.swept.jobs, interrupted)
             if any(outcome["task"] == "benchmark" for outcome in own):
                 from benexp.tasks.joint import join
 
@@ -179,17 +191,22 @@ def _write(file: Path, outcome: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
 
 
-def _tell(outcomes: Sequence[Mapping[str, Any]], interrupted: bool) -> None:
-    """How many jobs there were, and what nobody has been told yet of those that failed."""
+def _tell(outcomes: Sequence[Mapping[str, Any]], asked: int | None, interrupted: bool) -> None:
+    """How many jobs there were of those `asked` for, and what nobody has been told yet of those that failed."""
     for outcome in outcomes:
         if outcome["status"] == "failed" and not outcome["here"]:
-            log.error("job %d: %s", outcome["job"], outcome["error"])
+            log.error("job %d: %s", outcome["job"] + 1, outcome["error"])
         if outcome["status"] == "unfinished" and not interrupted:
-            log.error("job %d: its process ended before its work did: was memory short?", outcome["job"])
+            log.error("job %d: its process ended before its work did: was memory short?", outcome["job"] + 1)
     if outcomes:
         counts = Counter(outcome["status"] for outcome in outcomes)
-        hint = "; the same command goes on from here" if interrupted else ""
-        say(f"jobs: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}{hint}")
+        hint = ""
+        if interrupted:
+            counts["interrupted"] = counts.pop("unfinished", 0)
+            counts["not begun"] = (asked or 0) - len(outcomes)
+            hint = "; the same command goes on from here"
+        told = (f"{count} {status}" for status, count in sorted(counts.items()) if count > 0)
+        say(f"jobs: {', '.join(told)}{hint}")
 
 
 def _tell_best(file: Path, since: float) -> None:

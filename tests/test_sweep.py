@@ -99,7 +99,9 @@ def test_optuna_finds_the_fastest_and_takes_failures(
     # As many as it takes to try each of the three.
     assert start(products, tmp_path, *TRIALS, "hydra.sweeper.n_trials=6", "chunking.chunk_size=512,1024,2048") == 1
     assert {job.get("objective") for job in outcomes(tmp_path)} == {None, 10.0, 30.0}
-    assert "best of the trials: 30.0 patches/s with chunking.chunk_size=2048" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "best of the trials: 30.0 patches/s with chunking.chunk_size=2048" in said
+    assert "job 6 of 6: chunking.chunk_size=" in said
     assert "float-castable" not in caplog.text
 
 
@@ -140,11 +142,14 @@ def test_recipes_sweep_without_a_flag_and_the_command_line_wins(products: Path, 
     assert all(job["status"] == "done" for job in outcomes(tmp_path))
 
 
-def test_backends_are_compared_by_a_recipe(products: Path, tmp_path: Path) -> None:
+def test_backends_are_compared_by_a_recipe(products: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [f"input_dir={products}", f"output_folder={tmp_path}", "model=demo", "offset=none", "dry_run=true"]
     assert main(["experiment=backend-comparison", *arguments, "benchmark.repeat=1"]) == 0
     backends = [next(o for o in job["overrides"] if o.startswith("backend=")) for job in outcomes(tmp_path)]
     assert backends == ["backend=torch", "backend=onnxruntime-cpu", "backend=openvino"]
+    # The command line's one repeat stands for the recipe's three.
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("job ")]
+    assert said == [f"job {number} of 3: {backend}" for number, backend in enumerate(backends, 1)]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,9 @@ def test_a_sweep_that_is_stopped_goes_on(launcher: str | None, number: signal.Si
     assert not psutil.wait_procs(below, 30)[1]
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert f"jobs: {begun} unfinished; the same command goes on from here" in said
+        left = ", 1 not begun" if begun == 1 else ""
+        assert f"jobs: {begun} interrupted{left}; the same command goes on from here" in said
+        assert "job 1 of 2: chunking.stride=60" in said
         assert [row["tile_name"] for row in table(out)] == ["a"] * begun
     # What kept it waiting is gone: the same command does the rest.
     write(tmp_path / "in", b=None)

@@ -1,0 +1,39 @@
+"""What a sweep varies and in how many jobs, as Hydra's sweepers will read it."""
+
+import math
+from dataclasses import dataclass
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The keys that jobs differ in, and how many jobs there are to be, at most; None where that cannot be told."""
+
+    keys: frozenset[str] = frozenset()
+    jobs: int | None = None
+
+    def words(self, overrides: list[str]) -> str:
+        """What tells a job with these overrides from the others: `backend=torch benchmark.repeat=1`."""
+        plain = (override.lstrip("+") for override in overrides)
+        return " ".join(override for override in plain if override.partition("=")[0] in self.keys)
+
+
+def swept(hydra: DictConfig) -> Swept:
+    """Read from Hydra's own configuration: of a recipe's lists and the command line's, which wins."""
+    params = hydra.sweeper.get("params") or {}
+    given = [*(f"{key}={value}" for key, value in params.items()), *hydra.overrides.task]
+    try:
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(given)
+        varied = [one for one in {one.key_or_group: one for one in parsed}.values() if one.is_sweep_override()]
+        keys = frozenset(one.key_or_group for one in varied)
+        if trials := hydra.sweeper.get("n_trials"):
+            return Swept(keys, int(trials))
+        if not all(one.is_discrete_sweep() for one in varied):
+            return Swept(keys)
+        return Swept(keys, math.prod(sum(1 for _ in one.sweep_string_iterator()) for one in varied))
+    except HydraException:
+        return Swept()  # the sweeper says what is wrong
