@@ -146,7 +146,7 @@ def _apart(other: Candidate, found: Comparison | None) -> str:
 
 
 def _is_alike(found: Comparison | None) -> bool:
-    return found is not None and found.verdict == "no difference" and not is_wide(found.low, found.high)
+    return found is not None and found.verdict == "no difference"
 
 
 def _compared(candidate: Candidate, reference: Candidate) -> Comparison | None:

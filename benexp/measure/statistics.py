@@ -7,7 +7,8 @@ narrow.
 
 How many repeats it takes, where runs vary by 2 % (simulated, see the tests): 15 find a difference of 5 % in 97 of 100
 experiments, or in 86 where every tenth run is some 30 % late; 10 do in 92, or in 67. A difference of 10 % takes 4 (97,
-or 53), one of 25 % takes 3 (100, or 68). Between a configuration and itself one is found in 4 of 100 at most.
+or 53), one of 25 % takes 3 (100, or 68). Between a configuration and itself one is found in 4 of 100 at most. That
+there is none takes repeats, too: 3 say so in 69 of 100 experiments (or in 38), 6 in 99 (or 38), 15 in 99 (or 95).
 """
 
 import functools
@@ -25,6 +26,9 @@ RECOMMENDED_REPEATS = 15
 """Enough to find a difference of 5 %."""
 NEGLIGIBLE = 0.005
 """The interval of a ratio has to stay this far from 1: the order of the runs within a repeat alone shifts it so far."""
+ALIKE = 1.1
+"""Two are said not to differ where the whole interval of their ratio lies within this, either way: a smaller gain is no
+reason to change a configuration, and fewer repeats than RECOMMENDED_REPEATS can hardly rule a smaller one out."""
 UNSTABLE = 0.05
 """A spread above this is called unstable."""
 WIDE = 10
@@ -72,7 +76,10 @@ class Comparison:
             return "undecided"
         if self.low > 1 + NEGLIGIBLE:
             return "faster"
-        return "slower" if self.high < 1 / (1 + NEGLIGIBLE) else "no difference"
+        if self.high < 1 / (1 + NEGLIGIBLE):
+            return "slower"
+        # An interval that holds 1 and much besides says that too little is known, not that there is nothing.
+        return "no difference" if self.low >= 1 / ALIKE and self.high <= ALIKE else "undecided"
 
     @property
     def times(self) -> str:
@@ -83,12 +90,12 @@ class Comparison:
         return f"{self.speedup:.{digits}f}x ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
     def __str__(self) -> str:
-        """Such as `faster by 1.9x (1.8 to 2.0)` and `no difference (0.98x to 1.03x)`."""
+        """Such as `faster by 1.9x (1.8 to 2.0)`, `no difference (0.98x to 1.03x)` and `undecided (0.9x to 1.8x)`."""
         if self.low is None or self.high is None:
             return f"undecided: {self.times} in one repeat, which does not tell a difference from chance"
-        if self.verdict == "no difference":
+        if self.verdict in ("no difference", "undecided"):
             digits = _digits(self.low, self.high)
-            return f"no difference ({self.low:.{digits}f}x to {self.high:.{digits}f}x)"
+            return f"{self.verdict} ({self.low:.{digits}f}x to {self.high:.{digits}f}x)"
         if self.verdict == "slower":
             return f"slower by {Comparison(1 / self.speedup, 1 / self.high, 1 / self.low, self.repeats).times}"
         return f"faster by {self.times}"

@@ -59,13 +59,22 @@ def verdicts(noise: Noise, repeats: int, faster: float, experiments: int = 600) 
 
 @pytest.mark.parametrize("noise", [steady, drifting, heavy_tailed, both])
 @pytest.mark.parametrize("repeats", [3, 6, RECOMMENDED_REPEATS])
-def test_a_configuration_does_not_differ_from_itself(noise: Noise, repeats: int) -> None:
+def test_a_configuration_is_not_found_to_differ_from_itself(noise: Noise, repeats: int) -> None:
     """In 4000 experiments each, and with 2 to 30 repeats, it was 95.9 % (2 repeats, steady) to 99.4 %."""
-    assert verdicts(noise, repeats, 1.0)["no difference"] >= 0.95
+    found = verdicts(noise, repeats, 1.0)
+    assert found["no difference"] + found.get("undecided", 0) >= 0.95
 
 
-def test_nor_does_it_in_two_repeats() -> None:
-    assert verdicts(steady, 2, 1.0, experiments=4000)["no difference"] >= 0.95
+def test_nor_is_it_in_two_repeats_which_seldom_tell_that_there_is_no_difference() -> None:
+    found = verdicts(steady, 2, 1.0, experiments=4000)
+    assert found["no difference"] + found["undecided"] >= 0.95
+    assert found["undecided"] > 0.5
+
+
+@pytest.mark.parametrize(("noise", "share"), [(steady, 0.98), (drifting, 0.97), (heavy_tailed, 0.92), (both, 0.92)])
+def test_the_recommended_repeats_say_that_there_is_no_difference(noise: Noise, share: float) -> None:
+    """In 600 experiments each it was 99.3, 98.8, 94.8 and 94.8 %."""
+    assert verdicts(noise, RECOMMENDED_REPEATS, 1.0)["no difference"] >= share
 
 
 @pytest.mark.parametrize(("noise", "share"), [(steady, 0.96), (drifting, 0.94), (heavy_tailed, 0.82), (both, 0.82)])
@@ -166,6 +175,10 @@ def test_nothing_in_common_is_refused() -> None:
         (Comparison(1.05, 1.02, 1.08, 6), "faster by 1.05x (1.02 to 1.08)"),
         (Comparison(0.5, 0.4, 0.625, 6), "slower by 2.0x (1.6 to 2.5)"),
         (Comparison(1.01, 0.98, 1.03, 6), "no difference (0.98x to 1.03x)"),
+        (Comparison(1.3, 0.9, 1.8, 3), "undecided (0.9x to 1.8x)"),
+        (Comparison(1.1, 0.09, 12.9, 2), "undecided (0.1x to 12.9x)"),
+        (Comparison(1.0, 1 / 1.1, 1.1, 6), "no difference (0.9x to 1.1x)"),
+        (Comparison(1.0, 0.9, 1.1, 6), "undecided (0.9x to 1.1x)"),
         # Significant, and of no use to anybody.
         (Comparison(1.003, 1.001, 1.004, 30), "no difference (1.001x to 1.004x)"),
         (Comparison(1.02, 1.006, 1.04, 9), "faster by 1.02x (1.01 to 1.04)"),
