@@ -29,8 +29,14 @@ def import_distributed() -> Any:
     return distributed
 
 
-def cluster(settings: Execution) -> "contextlib.AbstractContextManager[Any]":
-    return _slurm(settings) if settings.slurm.jobs else _local(settings)
+@contextlib.contextmanager
+def cluster(settings: Execution) -> Iterator[Any]:
+    """A scheduler in this process, and its workers, which are on their way."""
+    with warnings.catch_warnings():
+        # Where the dashboard's usual port is taken, another will do: the link says which.
+        warnings.filterwarnings("ignore", message="Port .* is already in use")
+        with _slurm(settings) if settings.slurm.jobs else _local(settings) as made:
+            yield made
 
 
 @contextlib.contextmanager
@@ -40,9 +46,7 @@ def _local(settings: Execution) -> Iterator[Any]:
     distributed = import_distributed()
     share = max(1, cores.available() // settings.workers)
     # Workers take over the configuration of the process that starts them.
-    with dask.config.set(MEMORY), warnings.catch_warnings():
-        # Where the usual port is taken, another will do: the link says which.
-        warnings.filterwarnings("ignore", message="Port .* is already in use")
+    with dask.config.set(MEMORY):
         try:
             made = distributed.LocalCluster(
                 n_workers=settings.workers,
@@ -50,6 +54,7 @@ def _local(settings: Execution) -> Iterator[Any]:
                 memory_limit=settings.memory,
                 resources={FOR_TILES: 1},
                 env=surroundings(share),
+                dashboard_address="127.0.0.1:8787",
                 silence_logs=logging.CRITICAL,
             )
         except (ValueError, OSError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import queue
+import signal
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ CONNECT = 10
 """Seconds in which a scheduler must answer."""
 LOOK = 2
 """Seconds between looks at whether anybody is still at work."""
+NOISY = ("distributed", "tornado", "asyncio")
+"""Have loggers below them with levels of their own."""
 RESUME = "what was classified is kept, and the same command goes on from there"
 
 
@@ -128,7 +131,7 @@ class DaskEngine:
     def _connect(self, stack: contextlib.ExitStack) -> None:
         settings = self._settings
         # Its warnings are of its own affairs; what matters to a run, the run says.
-        for name in ("distributed", "tornado", "asyncio"):
+        for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in NOISY]:
             logger = logging.getLogger(name)
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
@@ -186,7 +189,9 @@ class DaskEngine:
             return []
 
     def _quietly(self, function: Any, *arguments: Any) -> None:
-        """Tidy up, as far as the other side is still there."""
+        """Tidy up, as far as the other side is still there; the client would wait for it to come back."""
+        if self._client.status != "running" and function != self._client.close:
+            return
         try:
             function(*arguments)
         except Exception as error:
@@ -213,7 +218,11 @@ def _plugin(workshop: Workshop) -> Any:
 
         def setup(self, worker: Any) -> None:
             # Only those that dask started for us on this machine have numbers for names.
-            self.bench = Bench(self._workshop, worker.name if isinstance(worker.name, int) else None)
+            number = worker.name if isinstance(worker.name, int) else None
+            if number is not None:
+                # Ctrl-C reaches them too, but the run stops them itself.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self.bench = Bench(self._workshop, number)
 
         def teardown(self, worker: Any) -> None:
             if self.bench:

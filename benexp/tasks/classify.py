@@ -30,7 +30,7 @@ from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
-from benexp.tasks.prepare import LazyBackend, backend_class, exported_at, model_of
+from benexp.tasks.prepare import LazyBackend, backend_class, exported_at, make_artefact, model_of
 from benexp.unfinished import UnfinishedGrid
 from benexp.version import __version__
 from exporters.calibration import Calibration
@@ -97,6 +97,8 @@ def _spread(
     from benexp.tasks.spread import Elsewhere, classify_tiles, engine, whole_tiles
 
     calibration = calibration_for_backend(found, config, spec)
+    # Or every worker would export the model for itself.
+    make_artefact(config.backend, spec, config.export.tolerance, calibration)
     with engine(config, overrides, spec, found) as workers:
         whole = whole_tiles(workers, found)
         taken = set()

@@ -107,7 +107,7 @@ def make_backend(
     """
     found = backend_class(backend)
     _check_available(backend)
-    artefact = _artefact(found, backend, spec, tolerances or {}, calibration)
+    artefact = make_artefact(backend, spec, tolerances or {}, calibration)
     try:
         return found(spec, artefact, **_arguments(backend))
     except BenexpError:
@@ -123,13 +123,17 @@ def _arguments(backend: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in backend.items() if key != "_target_"}
 
 
-def _artefact(
-    found: type[Backend],
+def make_artefact(
     backend: Mapping[str, Any],
     spec: ModelSpec,
     tolerances: Mapping[str, float],
     calibration: "Calibration | None",
 ) -> Path | Callable[[int], Path] | None:
+    """What the backend runs, exported now where it is not there yet: here, whichever machine will run it.
+
+    Where that depends on the batch size, what makes it; None where the backend runs nothing.
+    """
+    found = backend_class(backend)
     if found.needs == "nothing":
         return None
     if found.needs == "checkpoint":

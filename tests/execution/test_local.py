@@ -46,6 +46,7 @@ def test_two_processes_make_the_same_files_also_where_one_is_killed(
     assert one == two
 
 
+@pytest.mark.long
 def test_processes_that_die_again_and_again_are_given_up(
     products: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
