@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from benexp.app import explain, run, say, set_up_logging
+from benexp.company import side_by_side
 from benexp.errors import BenexpError
 from benexp.files import replacing
 from benexp.swept import Swept, swept
@@ -61,16 +62,12 @@ class Begin(Callback):
             optuna.logging.set_verbosity(logging.ERROR)
             # That a trial failed is said already, with the reason.
             logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)
-        if config.task.name == "benchmark" and _side_by_side(config.hydra.launcher):
+        if config.task.name == "benchmark" and side_by_side(config.hydra.launcher):
             log.warning(
                 "%s runs jobs side by side, which disturb each other's times: for times that can be compared, "
                 "leave out hydra/launcher",
                 OmegaConf.select(config, "hydra.runtime.choices.hydra/launcher"),
             )
-
-
-def _side_by_side(launcher: Mapping[str, Any]) -> bool:
-    return not str(launcher["_target_"]).endswith(".BasicLauncher") and launcher.get("n_jobs") != 1
 
 
 @dataclass(frozen=True)

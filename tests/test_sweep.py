@@ -50,6 +50,8 @@ def check_swept(out: Path, said: str) -> None:
 def test_four_jobs_at_once_with_joblib(products: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert start(products, tmp_path, *SWEPT, "hydra/launcher=joblib", "hydra.launcher.n_jobs=4") == 1
     check_swept(tmp_path, caplog.text)
+    # In the workers, too, it is known, and never taken for the time of a job alone.
+    assert {report(path.parent).get("side_by_side") for path in tmp_path.glob("jobs/*/*/report.json")} == {True, None}
     assert caplog.text.count("joblib runs jobs side by side, which disturb each other's times") == 1
 
 

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import benexp
+import exporters
+from benexp.company import in_company
 from benexp.config import Config, config_hash, digest
 from benexp.errors import BenexpError, one_line
 from benexp.files import staging
@@ -20,7 +23,7 @@ from benexp.models.spec import ModelSpec
 from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
 from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.plots import write_plots
-from benexp.report.stac import item_name, write_collection
+from benexp.report.stac import write_collection
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.ceilings import is_null, shared, sweep_of, without_model
 from benexp.tasks.classify import checked_layers
@@ -36,6 +39,9 @@ log = logging.getLogger("benexp")
 
 Tile = dict[str, Any]
 """What a report says of one tile."""
+
+SURROUNDINGS = ("machine", "processor", "cores", "cpu_quota", "gpus", "gpu_driver", "libraries")
+"""What of the environment a time depends on."""
 
 
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[Tile]:
@@ -92,8 +98,8 @@ class _Run:
             "repeat": config.benchmark.repeat,
             "config_hash": config_hash(config),
         }
-        where = {key: machine[key] for key in ("machine", "libraries", "gpu_driver")}
-        key = [about, where, _code_hash(config.backend), config.benchmark.warmup]
+        where = {key: machine[key] for key in SURROUNDINGS}
+        key = [about, where, in_company(), _code_hash(config), config.benchmark.warmup]
         self._known = {product: about | self._look(product, key) for product in found}
 
     def _look(self, product: Path, key: Sequence[Any]) -> Tile:
@@ -203,6 +209,7 @@ class _Benchmark:
             "config": dataclasses.asdict(config),
             "config_hash": config_hash(config),
             "repeat": config.benchmark.repeat,
+            "side_by_side": in_company(),
         }
         self._run = _Run(config, overrides, spec, found, self._machine)
         self._config, self._overrides, self._spec = config, overrides, spec
@@ -313,16 +320,29 @@ def _totals(tiles: Sequence[Tile]) -> dict[str, Any]:
     }
 
 
-def _code_hash(backend: Mapping[str, Any]) -> str:
-    """sha256 of the code that runs, be it committed or not: benexp's, and the file of a user's own backend."""
-    package = Path(__file__).parents[1]
-    own = inspect.getsourcefile(backend_class(backend))
-    files = sorted({*package.rglob("*.py"), *([Path(own)] if own else [])})
-    return digest([sha256(file) for file in files])
+def _code_hash(config: Config) -> str:
+    """sha256 of the code that runs, be it committed or not: benexp's, the exporters', and the modules of a user's own
+    backend and layers.
+    """
+    own = [backend_class(config.backend), *(layer.function for layer in checked_layers(config))]
+    files = {Path(file) for made in own if (file := _source(made))}
+    for package in (benexp, exporters):
+        files |= set(Path(package.__path__[0]).rglob("*.py"))
+    return digest([sha256(file) for file in sorted(files)])
+
+
+def _source(made: Any) -> str | None:
+    """The file it was written in; None of what is not Python's."""
+    module = inspect.getmodule(made)
+    return getattr(module, "__file__", None)
 
 
 def _is_there(folder: Path, tile: Tile) -> bool:
-    """Whether a tile's results are those that were measured."""
-    record = folder / tile["tile"] / RECORD
-    whole = record.exists() and (record.parent / item_name(tile["tile"])).exists()
-    return whole and bool(json.loads(record.read_text(encoding="utf-8"))["map_hash"] == tile["map_hash"])
+    """Whether a tile's results are those that were measured, and whole."""
+    path = folder / tile["tile"] / RECORD
+    if not path.exists():
+        return False
+    record = json.loads(path.read_text(encoding="utf-8"))
+    sizes = {path.parent / name: about["bytes"] for name, about in record["files"].items()}
+    whole = all(file.is_file() and file.stat().st_size == size for file, size in sizes.items())
+    return whole and bool(record["map_hash"] == tile["map_hash"])
