@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 WIDTH = 110
+INTERRUPTED = "it was interrupted"
+"""The error of a job that did not fail."""
 
 
 class Interval(TypedDict):
@@ -198,8 +200,9 @@ def _notes(one: Configuration, report: JointReport) -> list[str]:
     if one["problems"]:
         notes.append("MAPS DISAGREE")
     if one["failed"]:
+        what = "interrupted" if one["errors"] == [INTERRUPTED] else "failed"
         notes.append(
-            "failed" if one["failed"] == one["repeats"] else f"{len(one['failed'])} of {len(one['repeats'])} failed"
+            what if one["failed"] == one["repeats"] else f"{len(one['failed'])} of {len(one['repeats'])} {what}"
         )
     notes += [verdict["code"] for verdict in one["verdicts"] if verdict["severity"] == "warning"]
     return notes

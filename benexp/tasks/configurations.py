@@ -9,9 +9,10 @@ from typing import Any, cast
 from benexp.errors import BenexpError
 from benexp.measure.statistics import Comparison, compare, estimate, spread
 from benexp.measure.verdicts import Verdict, spread_verdicts
-from benexp.report.joint import Configuration, Interval
+from benexp.report.joint import INTERRUPTED, Configuration, Interval
 from benexp.tasks.agreement import Comparisons, Job, Map, Problem, maps_of, question
 from benexp.tasks.labels import Label, flat
+from benexp.tasks.prepare import backend_name
 
 NULL = "null"
 
@@ -174,7 +175,8 @@ class Measured:
         """Why it would not be recommended under any limits."""
         codes = {verdict["code"]: verdict["sentence"] for verdict in described["verdicts"]}
         if described["failed"]:
-            return f"failed: {'; '.join(described['errors'])}"
+            errors = described["errors"]
+            return INTERRUPTED if errors == [INTERRUPTED] else f"failed: {'; '.join(errors)}"
         if self.is_null:
             return "it classifies nothing"
         if "fallback" in codes:
@@ -185,7 +187,8 @@ class Measured:
 
 
 def backend_of(job: Job) -> str:
-    return str(next(tile["backend_name"] for tile in job["tiles"])) if job["tiles"] else "unknown"
+    """Its name; an interrupted job may have no tile that tells it."""
+    return str(job["tiles"][0]["backend_name"]) if job["tiles"] else backend_name(job["config"]["backend"])
 
 
 def _difference(one: Measured, reference: Measured) -> str | None:

@@ -13,7 +13,7 @@ def configuration(name: str, **more: Any) -> Configuration:
     found = {
         **{"configuration": name, "config_hash": name, "patches_per_second": speed, "memory_bytes": 1_234_000_000},
         **{"flips_per_million": 0.0, "pareto_memory": False, "pareto_flips": False, "problems": [], "failed": []},
-        **{"repeats": [1, 2], "verdicts": [], "left_out": None},
+        **{"repeats": [1, 2], "errors": [], "verdicts": [], "left_out": None},
     }
     return cast(Configuration, found | more)
 

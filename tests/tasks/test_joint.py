@@ -65,7 +65,7 @@ def test_configurations_have_medians_spread_and_a_comparison_with_the_reference(
     assert slow["left_out"] is None
     failed = found["torch, chunk 2048, batch 8"]
     assert (failed["failed"], failed["median"], failed["against_reference"]) == ([1], None, None)
-    assert failed["left_out"] == "failed: it was interrupted"
+    assert failed["left_out"] == "it was interrupted"
     assert report["reference"]["configuration"] == report["recommendation"]["configuration"] == first["configuration"]
     assert any("50.0  47.6 to 52.6" in line for line in said)
     assert report["recommendation"]["sentence"] in said
@@ -123,6 +123,16 @@ def test_a_recommendation_keeps_its_limits(tmp_path: Path) -> None:
         **{"openvino": "125,000 flipped pixels per million", "onnxruntime-cuda": "7 GB of memory"},
     }
     assert not report["configurations"]["null"]["pareto_memory"]
+
+
+def test_a_job_that_was_interrupted_before_its_first_tile_is_not_called_unknown_or_failed(tmp_path: Path) -> None:
+    write_job(tmp_path)
+    change(write_job(tmp_path, backend="benexp.backends.null.NullBackend"), status="interrupted", tiles=[])
+    said: list[str] = []
+    assert not join(tmp_path, 0, said.append)
+    (row,) = [line for line in said if line.startswith("null  ")]
+    assert row.endswith("  interrupted")
+    assert "not recommended: it was interrupted: null" in said
 
 
 def test_times_that_vary_widely_keep_nothing_from_being_recommended(tmp_path: Path) -> None:
