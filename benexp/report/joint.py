@@ -42,7 +42,7 @@ class Configuration(TypedDict):
     jobs: list[str]
     """Folders of its jobs beneath the report's, by repeat: each has a report.json with everything."""
     status: str
-    """done where every repeat is, else failed."""
+    """done where every repeat is, over all products that did not fail in every job; else failed."""
     repeats: list[int]
     failed: list[int]
     """Those of the repeats that failed."""
@@ -57,7 +57,7 @@ class Configuration(TypedDict):
     """What ran, which may be another than was asked for."""
     chunk_size: int | None
     seconds: dict[int, float]
-    """Over all tiles, by repeat, of those that did not fail. JSON makes texts of the repeats."""
+    """Over all tiles that are compared, by repeat, of those that did not fail. JSON makes texts of the repeats."""
     median: Interval | None
     """Of the seconds."""
     spread: float | None
@@ -138,6 +138,8 @@ class JointReport(TypedDict):
     recommendation: Recommended
     problems: list[str]
     """Maps that disagree and must not: to be shown in red."""
+    excluded: str | None
+    """Over how many products configurations are compared, where others failed in every job, which, and why."""
     tiles: list[dict[str, Any]]
     """Of all jobs; a job that failed before it had any is one with an empty name."""
 

@@ -20,12 +20,20 @@ NULL = "null"
 class Measured:
     """One configuration and its jobs, which differ in the repeat."""
 
-    def __init__(self, folder: Path, jobs: Mapping[Path, Job], label: Label, problems: Sequence[Problem]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        jobs: Mapping[Path, Job],
+        label: Label,
+        problems: Sequence[Problem],
+        excluded: Mapping[str, Any],
+    ) -> None:
+        """`excluded` are the products that failed in every job, and are none of what is compared."""
         self._folder, self._jobs, self.label = folder, jobs, label
         self.first = next(iter(jobs.values()))
         self.hash = str(self.first["config_hash"])
-        # A run without one of its tiles was none over all products.
-        self.whole = {place: job for place, job in jobs.items() if job["status"] == "done"}
+        # A run without a tile that others have was none over all that is compared.
+        self.whole = {place: job for place, job in jobs.items() if _is_whole(job, excluded)}
         self.seconds = {int(job["repeat"]): float(job["totals"]["seconds"]) for job in self.whole.values()}
         self.problems = [problem.sentence for problem in problems if self.hash in problem.configurations]
         done = next(iter(self.whole.items()), None)
@@ -35,7 +43,7 @@ class Measured:
         precision = self.backend.get("precision", self.first["config"]["backend"].get("precision"))
         self.precision: str | None = precision
         self.fell_back = bool(self.backend.get("fallback"))
-        self._tiles = [tile for job in self.whole.values() for tile in job["tiles"]]
+        self._tiles = [tile for job in self.whole.values() for tile in _done(job)]
 
     @property
     def is_null(self) -> bool:
@@ -101,7 +109,7 @@ class Measured:
         sums = []
         for job in self.whole.values():
             total: dict[str, float] = {}
-            for tile in job["tiles"]:
+            for tile in _done(job):
                 for stage, took in tile["stage_seconds"].items():
                     total[stage] = total.get(stage, 0.0) + took
             sums.append(total)
@@ -111,7 +119,7 @@ class Measured:
         """Where it was measured of all tiles."""
         for job in self.whole.values():
             totals = (job["ceiling"] or {}).get("totals")
-            if totals and totals["done"] == len(job["tiles"]):
+            if totals and totals["done"] == len(_done(job)):
                 return float(totals["seconds"])
         return None
 
@@ -184,6 +192,25 @@ class Measured:
         if self.problems:
             return "its maps disagree"
         return None if described["compared"] else str(described["flips_unknown"])
+
+
+def excluded_of(jobs: Iterable[Job]) -> dict[str, Any]:
+    """Failed tiles, by product, of which no job has finished one: that is no configuration's fault.
+
+    Where nothing was finished, nothing is known of the products.
+    """
+    tiles = [tile for job in jobs for tile in job["tiles"]]
+    done = {tile["product"] for tile in tiles if tile["status"] == "done"}
+    return {tile["product"]: tile for tile in tiles if done and tile["product"] and tile["product"] not in done}
+
+
+def _is_whole(job: Job, excluded: Mapping[str, Any]) -> bool:
+    missing = {tile["product"] for tile in job["tiles"] if tile["status"] != "done"}
+    return job["status"] in ("done", "failed") and bool(_done(job)) and missing <= excluded.keys()
+
+
+def _done(job: Job) -> list[Mapping[str, Any]]:
+    return [tile for tile in job["tiles"] if tile["status"] == "done"]
 
 
 def backend_of(job: Job) -> str:

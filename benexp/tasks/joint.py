@@ -4,8 +4,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benexp.measure.environment import environment
 from benexp.measure.pareto import front
@@ -15,7 +16,7 @@ from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.joint import Configuration, JointReport, Recommended, Reference, explanations, red, table
 from benexp.report.plots import write_plots
 from benexp.tasks.agreement import Comparisons, Job, disagreements, maps_of
-from benexp.tasks.configurations import Measured, backend_of
+from benexp.tasks.configurations import Measured, backend_of, excluded_of
 from benexp.tasks.labels import labels
 
 log = logging.getLogger("benexp")
@@ -41,6 +42,8 @@ def join(folder: Path, since: float, say: Callable[[str], object]) -> bool:
     reference = report["reference"]
     if reference and reference["precision"] != "fp32":
         log.warning("the reference, %s, is %s", reference["configuration"], reference["why"])
+    if report["excluded"]:
+        log.warning("%s", report["excluded"])
     for problem in report["problems"]:
         log.error("%s", red(problem, sys.stderr, os.environ))
     say(report["recommendation"]["sentence"])
@@ -59,7 +62,10 @@ def joint_report(folder: Path, jobs: Mapping[Path, Job]) -> JointReport:
     named = labels([job["config"] for job in firsts], [backend_of(job) for job in firsts])
     comparisons = Comparisons()
     problems = disagreements([one for place, job in jobs.items() for one in maps_of(place, job)], comparisons)
-    every = [Measured(folder, own, label, problems) for own, label in zip(by_hash.values(), named, strict=True)]
+    excluded = excluded_of(jobs.values())
+    every = [
+        Measured(folder, own, label, problems, excluded) for own, label in zip(by_hash.values(), named, strict=True)
+    ]
     reference = _reference(every)
     found = [one.describe(reference, comparisons) for one in every]
     _mark_fronts(found)
@@ -73,6 +79,7 @@ def joint_report(folder: Path, jobs: Mapping[Path, Job]) -> JointReport:
         "reference": _about(reference) if reference else None,
         "recommendation": recommendation,
         "problems": [problem.sentence for problem in problems],
+        "excluded": _about_excluded(excluded, jobs.values()),
         "tiles": [tile for job in jobs.values() for tile in job["tiles"]],
     }
 
@@ -93,6 +100,15 @@ def _about(reference: Measured) -> Reference:
         "precision": reference.precision,
         "why": why,
     }
+
+
+def _about_excluded(excluded: Mapping[str, Any], jobs: Iterable[Job]) -> str | None:
+    if not excluded:
+        return None
+    products = {tile["product"] for job in jobs for tile in job["tiles"] if tile["product"]}
+    reasons = [f"{tile['tile']} ({tile['error']})" for tile in excluded.values()]
+    compared = f"compared over {len(products) - len(excluded)} of {len(products)} products"
+    return f"{compared}, as the others failed in every job: {'; '.join(reasons)}"
 
 
 def _mark_fronts(found: Sequence[Configuration]) -> None:

@@ -144,6 +144,51 @@ def test_times_that_vary_widely_keep_nothing_from_being_recommended(tmp_path: Pa
     assert "not told apart from torch (" in advice["sentence"] and "its 2 runs vary by 82%" in advice["sentence"]
 
 
+def fail(job: Path, *tiles: str) -> None:
+    """Change a job to one in which these tiles failed, as a benchmark tells it."""
+    told = json.loads((job / "report.json").read_text())["tiles"]
+    kept = ("tile", "product", "model", "backend_name", "repeat", "config_hash", "asked", "chunking")
+    broken = {"status": "failed", "error": "B02 is truncated"}
+    found = [{key: tile[key] for key in kept} | broken if tile["tile"] in tiles else tile for tile in told]
+    seconds = sum(tile["seconds"] for tile in found if tile["status"] == "done")
+    change(job, status="failed", tiles=found, totals={"seconds": seconds})
+
+
+def test_a_product_that_fails_everywhere_is_left_out_of_the_comparison(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for backend, seconds in (("torch", 4.0), ("onnxruntime-cpu", 2.0), ("null", 1.0)):
+        for repeat in (1, 2):
+            fail(write_job(tmp_path, seconds, repeat=repeat, backend=backend), "b")
+    report = joined(tmp_path, expected=False)
+    assert report["excluded"] == (
+        "compared over 1 of 2 products, as the others failed in every job: b (B02 is truncated)"
+    )
+    assert report["excluded"] in caplog.text and "1 of 2 products" in (tmp_path / "viewer.html").read_text()
+    assert report["recommendation"]["sentence"].startswith("fastest: onnxruntime-cpu: 2.0")
+    found = report["configurations"]["onnxruntime-cpu"]
+    assert (found["status"], found["patches"], found["flips_per_million"]) == ("done", 50, 0)
+
+
+def test_a_product_that_fails_in_some_jobs_is_their_failure(tmp_path: Path) -> None:
+    write_job(tmp_path, 4.0)
+    fail(write_job(tmp_path, 2.0, backend="openvino"), "b")
+    fail(write_job(tmp_path, 1.0, backend="onnxruntime-cpu"), "a", "b")
+    report = joined(tmp_path, expected=False)
+    assert (report["excluded"], report["recommendation"]["configuration"]) == (None, "torch")
+    found = report["configurations"]
+    assert found["openvino"]["left_out"] == "failed: b: B02 is truncated"
+    assert (found["onnxruntime-cpu"]["failed"], found["torch"]["patches"]) == ([1], 100)
+
+
+def test_where_every_product_fails_nothing_is_known_of_them(tmp_path: Path) -> None:
+    for chunk in (512, 1024):
+        fail(write_job(tmp_path, chunk=chunk), "a", "b")
+    report = joined(tmp_path, expected=False)
+    assert (report["excluded"], report["reference"]) == (None, None)
+    assert {one["status"] for one in report["configurations"].values()} == {"failed"}
+
+
 def test_maps_never_depend_on_the_chunk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_job(tmp_path)
     write_job(tmp_path, chunk=512)
