@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
     import hydra
 
-    from benexp.sweep import FULL_ERROR, Job, begun
+    from benexp.sweep import FULL_ERROR, Job, SweepRefusedError, begun
     from benexp.tracking.live import close_sweeps
 
     debug = FULL_ERROR in os.environ
@@ -81,6 +81,9 @@ def main(arguments: Sequence[str]) -> int:
         log.error("interrupted")
         job.interrupt()
         code = 130
+    except SweepRefusedError as refused:
+        log.error("%s", refused)
+        code = 1
     except Exception as error:
         if debug:
             raise

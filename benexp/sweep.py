@@ -23,7 +23,7 @@ from benexp.app import explain, run, say, set_up_logging
 from benexp.company import side_by_side
 from benexp.errors import BenexpError
 from benexp.files import replacing
-from benexp.swept import Swept, swept
+from benexp.swept import Swept, put_repeats_outermost, swept
 from benexp.tasks.ceilings import FOLDER as CEILINGS
 from benexp.tasks.processes import PATIENCE
 
@@ -49,11 +49,19 @@ begun: list[Begun] = []
 """Hydra tells its callbacks alone where a sweep goes to, and keeps what they return to itself."""
 
 
+class SweepRefusedError(BaseException):
+    """Ends a sweep before it begins. No Exception: of those that its callbacks raise Hydra makes warnings."""
+
+
 class Begin(Callback):
     """Hydra's word that a sweep begins, before its jobs do."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        begun.append(Begun(Path(config.output_folder), Path(config.hydra.sweep.dir), swept(config.hydra)))
+        varied = swept(config.hydra)
+        if why := varied.refused(config.task.name):
+            raise SweepRefusedError(why)
+        begun.append(Begun(Path(config.output_folder), Path(config.hydra.sweep.dir), varied))
+        put_repeats_outermost(config.hydra)
         if config.task.name == "benchmark" and not config.resume and not config.dry_run:
             shutil.rmtree(Path(config.output_folder) / CEILINGS, ignore_errors=True)
         if "optuna" in config.hydra.sweeper["_target_"]:

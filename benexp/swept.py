@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from benexp.config import NOT_IN_HASH
+
+REPEAT = "benchmark.repeat"
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,17 @@ class Swept:
         """What tells a job with these overrides from the others: `backend=torch benchmark.repeat=1`."""
         plain = (override.lstrip("+") for override in overrides)
         return " ".join(override for override in plain if override.partition("=")[0] in self.keys)
+
+    def refused(self, task: str) -> str | None:
+        """Why this cannot be swept: keys that make no other configuration, so that jobs would share a folder."""
+        fit = {"output_folder", {"benchmark": REPEAT, "classify": "tile_folder"}.get(task)}
+        wrong = sorted(key for key in self.keys - fit if key.partition(".")[0] in NOT_IN_HASH)
+        if not wrong:
+            return None
+        return (
+            f"{', '.join(wrong)}: not to be swept, as jobs that differ in nothing else write to one folder: "
+            f"give each value a run and an output_folder of its own"
+        )
 
 
 def swept(hydra: DictConfig) -> Swept:
@@ -37,3 +52,14 @@ def swept(hydra: DictConfig) -> Swept:
         return Swept(keys, math.prod(sum(1 for _ in one.sweep_string_iterator()) for one in varied))
     except HydraException:
         return Swept()  # the sweeper says what is wrong
+
+
+def put_repeats_outermost(hydra: DictConfig) -> None:
+    """Have every configuration take its turn before any has its next, wherever benchmark.repeat was named."""
+    named = [text.partition("=")[2] for text in hydra.overrides.task if text.partition("=")[0].lstrip("+") == REPEAT]
+    params = hydra.sweeper.get("params") or {}
+    if not named and REPEAT not in params:
+        return
+    # The sweeper goes by the first mention of a key for its place, and by the last for its value.
+    with read_write(hydra), open_dict(hydra):
+        hydra.sweeper.params = OmegaConf.merge({REPEAT: named[-1] if named else None}, params)

@@ -11,11 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from benexp import sweep
 from benexp.app import main
 from benexp.errors import BenexpError
+from benexp.swept import put_repeats_outermost
 from tests.tasks.test_benchmark import FAST, HERE, WAITS, report, start, table, write
 
 
@@ -38,10 +39,8 @@ SEEN = (("500", "failed"), ("60", "done"))
 
 def check_swept(out: Path, said: str) -> None:
     """Two of four jobs failed, each with its reason, and the others are in the report."""
-    assert [(job["status"], "objective" in job) for job in outcomes(out)] == [("done", True), ("done", True)] + [
-        ("failed", False)
-    ] * 2
-    assert all("chunking.stride=500: takes 1 to" in job["error"] for job in outcomes(out)[2:])
+    assert [(job["status"], "objective" in job) for job in outcomes(out)] == [("done", True), ("failed", False)] * 2
+    assert all("chunking.stride=500: takes 1 to" in job["error"] for job in outcomes(out)[1::2])
     assert said.count("chunking.stride=500: takes 1 to") == 2
     rows = sorted((row["stride"], row["repeat"], row["status"]) for row in table(out))
     assert rows == [(stride, repeat, status) for stride, status in SEEN for repeat in "12"]
@@ -170,6 +169,42 @@ def test_a_typo_in_what_is_swept_is_one_line_before_any_work(
     (record,) = caplog.records
     assert message in record.getMessage()
     assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (("input_dir='in','out'", "benchmark.warmup=0,3"), "benchmark.warmup, input_dir: "),
+        (("tracking=none,mlflow",), "tracking: "),
+        (("task=classify", "benchmark.repeat=1,2"), "benchmark.repeat: "),
+    ],
+)
+def test_what_makes_no_other_job_is_refused_before_any_work(
+    overrides: tuple[str, ...], named: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["task=benchmark", f"output_folder={tmp_path}", "-m", "chunking.stride=60,120", *overrides]) == 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{named}not to be swept")
+    assert not list(tmp_path.iterdir())
+
+
+def test_repeats_are_outermost_wherever_they_are_named(products: Path, tmp_path: Path, speeds: Speeds) -> None:
+    speeds.update({512: 1.0, 1024: 2.0})
+    assert start(products, tmp_path, "-m", "chunking.chunk_size=512,1024", "benchmark.repeat=1,2") == 0
+    keys = ("benchmark.repeat=", "chunking.chunk_size=")
+    assert [[o for o in job["overrides"] if o.startswith(keys)] for job in outcomes(tmp_path)] == [
+        [f"benchmark.repeat={repeat}", f"chunking.chunk_size={chunk}"] for repeat in (1, 2) for chunk in (512, 1024)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "typed"),
+    [({"backend": "a,b"}, ["benchmark.repeat=1,2"]), ({"backend": "a,b", "benchmark.repeat": "1,2"}, [])],
+)
+def test_repeats_come_before_what_a_recipe_sweeps(params: dict[str, str], typed: list[str]) -> None:
+    hydra = OmegaConf.create({"sweeper": {"params": params}, "overrides": {"task": typed}})
+    put_repeats_outermost(hydra)
+    assert list(hydra.sweeper.params.items()) == [("benchmark.repeat", "1,2"), ("backend", "a,b")]
 
 
 def test_an_output_folder_that_cannot_be_written_is_one_line(
