@@ -1,5 +1,6 @@
 """Cores are counted by affinity and quota."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,10 @@ def test_available_is_rounded_up_and_no_more_than_the_affinity(
 
 def test_available_is_at_least_one() -> None:
     assert cores.available() >= 1
+
+
+def test_several_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENEXP_CORES", "1")
+    assert cores.available() == 1
+    monkeypatch.setenv("BENEXP_CORES", "100000")
+    assert cores.available() <= (os.cpu_count() or 1)

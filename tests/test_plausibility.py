@@ -77,3 +77,15 @@ def test_a_model_that_always_says_the_same(alike: bool, classified: int, raises:
             check_answers(grid, "it")
     else:
         check_answers(grid, "it")
+
+
+def test_what_was_seen_in_parts_says_the_same() -> None:
+    whole, parts = Content(BANDS), Content(BANDS)
+    for seed in range(2):
+        pixels = np.random.default_rng(seed).integers(1010, 4000 + seed, (2, 150, 150), dtype=np.uint16)
+        whole.look(pixels, VALID)
+        part = Content(BANDS)
+        part.look(pixels, VALID)
+        parts.add(part.tally())
+    assert np.array_equal(whole.tally(), parts.tally())
+    assert parts.warnings(NONE) == whole.warnings(NONE) != []

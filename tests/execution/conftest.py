@@ -18,8 +18,12 @@ SIZE = (360, 400)
 
 @pytest.fixture(scope="session")
 def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 56 patches in 12 chunks, at what ASKED says."""
-    return write_safe(tmp_path_factory.mktemp("product"), arrays=random_arrays(SIZE, seed=0), size=SIZE, manifest="MD5")
+    """Of 56 patches in 12 chunks, at what ASKED says, with a corner that has no data."""
+    arrays = random_arrays(SIZE, seed=0)
+    for array in arrays.values():
+        side = len(array) // 4
+        array[:side, :side] = 0
+    return write_safe(tmp_path_factory.mktemp("product"), arrays=arrays, size=SIZE, manifest="MD5")
 
 
 @pytest.fixture(scope="session")
