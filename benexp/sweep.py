@@ -113,6 +113,11 @@ class Job:
             _write(file, outcome | {"status": "unfinished"})
             say(self._heading(hydra.job.num, outcome["overrides"]))
         try:
+            if in_sweep and composed.task.name == "benchmark":
+                from benexp.tasks.failed_job import report_of
+
+                outcome |= report_of(composed)
+                _write(file, outcome | {"status": "unfinished"})
             with self._environment():
                 records = run(composed, outcome["overrides"], say, in_sweep=in_sweep)
             outcome |= {"status": "done", "objective": _objective(composed.task.name, records)}
@@ -157,9 +162,9 @@ class Job:
             outcomes += own
             _tell(own, sweep.swept.jobs, interrupted)
             if any(outcome["task"] == "benchmark" for outcome in own):
-                from benexp.tasks.joint import join
+                from benexp.tasks.joint import join, written
 
-                agree = join(sweep.output_folder, self.started, say) and agree
+                agree = join(sweep.output_folder, written(sweep.output_folder, own), say) and agree
             _tell_best(sweep.hydra_folder / BEST, self.started)
         return agree and all(outcome["status"] == "done" for outcome in outcomes)
 

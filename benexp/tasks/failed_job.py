@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benexp.config import NOT_IN_HASH, check, config_hash, digest
 from benexp.errors import BenexpError, one_line
-from benexp.files import staging
+from benexp.files import identity, staging
 from benexp.report.benchmark import REPORT, earlier_report, write_report
 
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ def job_folder(output_folder: str, hash_: str, repeat: int) -> Path:
     return Path(output_folder).expanduser() / "jobs" / hash_[:12] / str(repeat)
 
 
+def report_of(composed: "DictConfig") -> dict[str, Any]:
+    """Where a job of a sweep of benchmarks is going to write its report, and what tells it from the one there."""
+    config, hash_, repeat = _asked(composed)
+    file = job_folder(str(config["output_folder"]), hash_, repeat) / REPORT
+    return {"report": str(file), "replaces": identity(file)}
+
+
 @contextlib.contextmanager
 def failure_reported(composed: "DictConfig", overrides: Sequence[str]) -> Iterator[None]:
     """Write the report of a benchmark that raises in the block without having written one, and raise all the same.
@@ -29,11 +36,11 @@ def failure_reported(composed: "DictConfig", overrides: Sequence[str]) -> Iterat
     """
     config, hash_, repeat = _asked(composed)
     folder = job_folder(str(config["output_folder"]), hash_, repeat)
-    before = _identity(folder / REPORT)
+    before = identity(folder / REPORT)
     try:
         yield
     except Exception as error:
-        if _identity(folder / REPORT) == before:
+        if identity(folder / REPORT) == before:
             reason = str(error) if isinstance(error, BenexpError) else f"unexpected {one_line(error)}"
             # Where it cannot be written, or another run is at work there, the error itself is told all the same.
             with contextlib.suppress(OSError, BenexpError):
@@ -81,12 +88,3 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     with staging(folder):
         write_report(folder, report | {"kept": earlier_report(folder) or None})
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Tells a file from one that replaces it."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benexp.files import identity
 from benexp.measure.environment import environment
 from benexp.measure.pareto import front
 from benexp.measure.recommend import Candidate, Limits, recommend
@@ -22,14 +23,23 @@ from benexp.tasks.labels import labels
 log = logging.getLogger("benexp")
 
 
-def join(folder: Path, since: float, say: Callable[[str], object]) -> bool:
-    """Write the joint report of the jobs below `folder` whose reports were written `since` then; whether all is well.
+def written(folder: Path, outcomes: Iterable[Mapping[str, Any]]) -> list[Path]:
+    """The reports that jobs of a sweep have written below `folder`, in the place of what was there when they began.
 
-    It goes by files, so that jobs may have run anywhere, and any of them may have died. A job whose tiles were reused
+    By that, and not by the time: the clocks of machines that share a file system differ. A job whose tiles were reused
     has written its report anew.
     """
-    paths = [path for path in (folder / "jobs").glob(f"*/*/{REPORT}") if path.stat().st_mtime >= since]
-    paths.sort(key=lambda path: (int(path.parent.name), path.stat().st_mtime))
+    told = {Path(one["report"]): one["replaces"] for one in reversed(list(outcomes)) if "report" in one}
+    own = [path for path, before in told.items() if identity(path) not in (None, before)]
+    return [path for path in reversed(own) if path.is_relative_to(folder)]
+
+
+def join(folder: Path, reports: Sequence[Path], say: Callable[[str], object]) -> bool:
+    """Write the joint report of the jobs below `folder` that left these reports; whether all is well.
+
+    It goes by files, so that jobs may have run anywhere, and any of them may have died.
+    """
+    paths = sorted(reports, key=lambda path: int(path.parent.name))
     jobs: dict[Path, Job] = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in paths}
     if not jobs:
         return True

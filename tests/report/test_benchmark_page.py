@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benexp.tasks.joint import join
-from tests.tasks.made_up_jobs import FOUR, change, write_job
+from tests.tasks.made_up_jobs import FOUR, change, reports, write_job
 
 HOSTILE = "Zürich \"5' <script>alert(1)<&"
 FLIP = [[0.1, 0.9, 0.1], *FOUR[1:]]
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("RGB", (8, 8), "green").save(place / "preview.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benexp.tasks.joint.write_plots", lambda *_: [])
-        assert not join(made, 0, lambda _: None)
+        assert not join(made, reports(made), lambda _: None)
     return made
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benexp.tasks.joint import join
-from tests.tasks.made_up_jobs import FOUR, change, write_job
+from tests.tasks.made_up_jobs import FOUR, change, reports, write_job
 
 
 def write_sweep(folder: Path) -> Path:
@@ -17,7 +17,7 @@ def write_sweep(folder: Path) -> Path:
         fast = {"precision": "int8", "answers": [[0.1, 0.9, 0.1], *FOUR[1:]]}
         write_job(folder, 1.0, repeat=repeat, backend="$own$", **fast)
     change(write_job(folder, backend="broken"), status="interrupted")
-    join(folder, 0, lambda _: None)
+    join(folder, reports(folder), lambda _: None)
     return folder / "plots"
 
 

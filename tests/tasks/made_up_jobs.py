@@ -92,3 +92,8 @@ def change(job: Path, **values: Any) -> None:
     """Change what a job's report says."""
     path = job / "report.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def reports(folder: Path) -> list[Path]:
+    """Those of all jobs, in the order in which they were written."""
+    return sorted(folder.glob("jobs/*/*/report.json"), key=lambda path: path.stat().st_mtime_ns)

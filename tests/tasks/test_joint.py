@@ -5,16 +5,16 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benexp.demo.product import write_product
+from benexp.files import identity
 from benexp.report.joint import Configuration, JointReport
-from benexp.tasks.joint import join
-from tests.tasks.made_up_jobs import FOUR, change, write_job
+from benexp.tasks.joint import join, written
+from tests.tasks.made_up_jobs import FOUR, change, reports, write_job
 
 TIE = [*FOUR[:2], [0.45003, 0.45004, 0.1], FOUR[3]]
 """Another class in the third patch, whose two best were .05 apart."""
@@ -30,7 +30,7 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def joined(folder: Path, expected: bool = True) -> dict[str, Any]:
     """The joint report; its configurations by name."""
-    assert join(folder, 0, lambda _: None) is expected
+    assert join(folder, reports(folder), lambda _: None) is expected
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     report["configurations"] = {one["configuration"]: one for one in report["configurations"]}
     return report
@@ -43,13 +43,12 @@ def write_repeats(folder: Path, *seconds: float, **more: Any) -> None:
 
 def test_configurations_have_medians_spread_and_a_comparison_with_the_reference(tmp_path: Path) -> None:
     stale = write_job(tmp_path, 99, chunk=512)
-    os.utime(stale / "report.json", (0, 0))
     write_repeats(tmp_path, 2.0, 2.04, 1.96, gb=3)
     write_repeats(tmp_path, 4.0, 4.02, 5.9, chunk=1024)
     change(write_job(tmp_path, 1.0, batch=8), status="interrupted")
     said: list[str] = []
     # A job was interrupted; the one of an earlier sweep is none of this one.
-    assert not join(tmp_path, time.time() - 60, said.append)
+    assert not join(tmp_path, [path for path in reports(tmp_path) if path.parent != stale], said.append)
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["status"], report["problems"]) == ("failed", [])
     found = {one["configuration"]: one for one in report["configurations"]}
@@ -73,7 +72,7 @@ def test_configurations_have_medians_spread_and_a_comparison_with_the_reference(
 
 def test_the_fields_are_those_that_are_documented(tmp_path: Path) -> None:
     write_job(tmp_path)
-    assert join(tmp_path, 0, lambda _: None)
+    assert join(tmp_path, reports(tmp_path), lambda _: None)
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report) == set(JointReport.__annotations__)
     assert set(report["configurations"][0]) == set(Configuration.__annotations__)
@@ -129,7 +128,7 @@ def test_a_job_that_was_interrupted_before_its_first_tile_is_not_called_unknown_
     write_job(tmp_path)
     change(write_job(tmp_path, backend="benexp.backends.null.NullBackend"), status="interrupted", tiles=[])
     said: list[str] = []
-    assert not join(tmp_path, 0, said.append)
+    assert not join(tmp_path, reports(tmp_path), said.append)
     (row,) = [line for line in said if line.startswith("null  ")]
     assert row.endswith("  interrupted")
     assert "not recommended: it was interrupted: null" in said
@@ -323,8 +322,8 @@ def test_a_real_sweep_recommends_and_an_altered_grid_fails_it_when_it_is_resumed
     assert sentence in done.stdout.splitlines()
     before = {path: path.read_bytes() for path in out.glob("jobs/*/1/*/run.json")}
     (grid,) = (out / report["configurations"][3]["jobs"][0]).glob("*/*_grid.npz")
-    (other,) = (out / report["configurations"][0]["jobs"][0]).glob("*/*_grid.npz")
-    grid.write_bytes(other.read_bytes())
+    # Of another size it would be measured again.
+    grid.write_bytes(grid.read_bytes()[:-1] + b"?")
     resumed = sweep(products, out)
     assert resumed.returncode == 1
     assert f"{grid.name}: is not what the map was made of" in resumed.stderr
@@ -336,6 +335,24 @@ def test_a_real_sweep_recommends_and_an_altered_grid_fails_it_when_it_is_resumed
     assert all(tile["reused"] for tile in report["tiles"])
 
 
+def test_reports_of_a_sweep_are_those_that_its_jobs_replaced_whatever_the_time(tmp_path: Path) -> None:
+    old, again, new = (write_job(tmp_path, chunk=chunk) / "report.json" for chunk in (512, 1024, 2048))
+    left, before = identity(old), identity(again)
+    # Written on a machine whose clock is years behind; a job that died before it wrote anything has left the old one.
+    again.with_name("other").write_bytes(again.read_bytes())
+    again.with_name("other").replace(again)
+    for path in (again, new):
+        os.utime(path, (10**9, 10**9))
+    told = [
+        {"job": 0, "report": str(new), "replaces": None},
+        {"job": 1, "report": str(old), "replaces": left},
+        {"job": 2},
+        {"job": 3, "report": str(again), "replaces": before},
+        {"job": 4, "report": str(tmp_path / "jobs" / "none" / "1" / "report.json"), "replaces": None},
+    ]
+    assert written(tmp_path, told) == [new, again]
+
+
 def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:
-    assert join(tmp_path, 0, lambda _: None)
+    assert join(tmp_path, [], lambda _: None)
     assert not list(tmp_path.iterdir())
