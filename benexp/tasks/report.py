@@ -70,7 +70,7 @@ class _Sweeps:
             if run_id is None:
                 began = first.ended - float(first.content.get("seconds") or 0)
                 run_id = self._destination.open(folder.resolve().name, "", began)
-                mark_parent(folder, uri, run_id)
+                mark_parent(folder, uri, run_id, None)
             self._runs[folder] = run_id
         return self._runs[folder]
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from benexp.config import Config, Tracking, config_hash
 from benexp.errors import BenexpError
-from benexp.tracking.records import mark_parent
+from benexp.tracking.records import forget_parent
 
 log = logging.getLogger("benexp")
 
@@ -74,13 +74,13 @@ class _Recorder:
             self._process.stdin.write(json.dumps(message, default=str) + "\n")
             self._process.stdin.flush()
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, folder: str) -> None:
         """Wait until MLflow is imported, so that no measuring begins while it still is."""
         if not self._is_ready and not self._gave_up:
             answer = self._next(time.monotonic() + self._tracking.patience)
             self._is_ready = "ready" in answer
             if not self._is_ready:
-                self._give_up(answer, None)
+                self._give_up(answer, folder)
 
     def post(self, request: Mapping[str, Any]) -> None:
         """Ask for what nobody waits for."""
@@ -90,14 +90,16 @@ class _Recorder:
     def ask(self, request: Mapping[str, Any]) -> None:
         """Ask, wait for the answer, and say where to look at what was recorded, or that it was not."""
         end = time.monotonic() + self._tracking.patience
-        self.wait_until_ready()
+        # Of a sweep all that could not be sent, not this job's alone.
+        folder = str(request.get("sweep") or request["folder"])
+        self.wait_until_ready(folder)
         self.post(request)
         answer: dict[str, Any] = {}
         while self._waiting and not self._gave_up:
             answer = self._next(end)
             self._waiting -= 1
             if "failed" in answer:
-                self._give_up(answer, str(request["folder"]))
+                self._give_up(answer, folder)
         if answer.get("page") and not self._said_where:
             self._said_where = True
             log.info("recorded in MLflow: %s%s", answer["page"], _how_to_look(str(self._tracking.uri)))
@@ -108,14 +110,14 @@ class _Recorder:
         except queue.Empty:
             return {"failed": f"{self._tracking.uri}: took longer than tracking.patience={self._tracking.patience:g} s"}
 
-    def _give_up(self, answer: Mapping[str, Any], folder: str | None) -> None:
+    def _give_up(self, answer: Mapping[str, Any], folder: str) -> None:
         """Say so, once. The recorder goes on with what it is at only where it is still wanted."""
         if not self._gave_up:
             later = ["benexp", "task=report", "tracking=mlflow", f"tracking.uri={self._tracking.uri}"]
             log.warning(
                 "not recorded in MLflow: %s; nothing is lost: send it later with %s",
                 answer["failed"],
-                shlex.join([*later, *([f"output_folder={folder}"] if folder else [])]),
+                shlex.join([*later, f"output_folder={folder}"]),
             )
         self._gave_up = True
 
@@ -178,15 +180,17 @@ def tracked(config: Config, overrides: Sequence[str], sweep: Path | None) -> Ite
         yield
         return
     recorder = _recorder(config.tracking)
+    folder = str(Path(config.output_folder).resolve())
+    above = str(sweep.expanduser().resolve()) if sweep else None
     if config.task.name == "benchmark":
-        recorder.wait_until_ready()
+        recorder.wait_until_ready(above or folder)
     began = time.time()
     request = {
         "do": "send",
-        "folder": str(Path(config.output_folder).resolve()),
+        "folder": folder,
         "began": began,
         "command": shlex.join(["benexp", *overrides]),
-        "sweep": str(sweep.expanduser().resolve()) if sweep else None,
+        "sweep": above,
         "failure": None,
     }
     try:
@@ -219,13 +223,15 @@ def _failure(config: Config, request: Mapping[str, Any], error: Exception) -> di
 
 
 def open_sweep(config: Config, overrides: Sequence[str]) -> None:
-    """Begin the run that those of the sweep's jobs lie beneath, while the first of them begin."""
+    """Begin the run that those of the sweep's jobs lie beneath, while the first of them begin.
+
+    The same command goes on in the run that it began, however it was stopped, unless `resume=false`.
+    """
     folder = str(Path(config.output_folder).expanduser().resolve())
     recorder = _recorder(config.tracking)
-    # The jobs are none of an earlier sweep's.
-    mark_parent(Path(folder), "", None)
     began = time.time()
     command = shlex.join(["benexp", "-m", *overrides])
+    forget_parent(Path(folder), unless=command if config.resume else None)
     recorder.post({"do": "open", "folder": folder, "name": Path(folder).name, "command": command, "began": began})
     recorder.sweeps[folder] = began
 

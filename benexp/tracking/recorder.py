@@ -63,8 +63,9 @@ class Recorder:
     def _open(self, request: Mapping[str, Any]) -> dict[str, Any]:
         folder = Path(request["folder"])
         destination = self._connect()
-        run_id = destination.open(request["name"], request["command"], request["began"])
-        mark_parent(folder, destination.uri, run_id)
+        before = parent(folder, destination.uri)
+        run_id = destination.open(request["name"], request["command"], request["began"], before)
+        mark_parent(folder, destination.uri, run_id, request["command"])
         self._opened[request["folder"]] = run_id
         return {"page": destination.page(run_id)}
 

@@ -131,13 +131,19 @@ def parent(folder: Path, uri: str) -> str | None:
     return str(run["run_id"]) if run else None
 
 
-def mark_parent(folder: Path, uri: str, run_id: str | None) -> None:
-    """Note the run of a sweep; None where a new one has none yet."""
-    runs = {uri: {"run_id": run_id}} if run_id else {}
+def mark_parent(folder: Path, uri: str, run_id: str, command: str | None) -> None:
+    """Note the run of the sweep that this command began, where it is known."""
     marker = _marker(folder)
-    if not run_id and SWEEP not in marker:
-        return
-    _write(folder, marker | {SWEEP: {"runs": runs}})
+    before = marker.get(SWEEP, {})
+    runs = before.get("runs", {}) | {uri: {"run_id": run_id}}
+    _write(folder, marker | {SWEEP: {"runs": runs, "command": command or before.get("command")}})
+
+
+def forget_parent(folder: Path, unless: str | None) -> None:
+    """Drop the run of an earlier sweep, `unless` this command began it, and goes on with it."""
+    marker = _marker(folder)
+    if SWEEP in marker and (unless is None or marker[SWEEP].get("command") != unless):
+        _write(folder, {name: entry for name, entry in marker.items() if name != SWEEP})
 
 
 def _marker(folder: Path) -> dict[str, Any]:

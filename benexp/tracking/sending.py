@@ -140,14 +140,28 @@ class Destination:
             self._client.set_terminated(run_id, told.status, int(ended * 1000))
         return run_id
 
-    def open(self, name: str, command: str, began: float) -> str:
-        """Begin the run that a sweep's runs lie beneath."""
+    def open(self, name: str, command: str, began: float, before: str | None = None) -> str:
+        """Begin the run that a sweep's runs lie beneath, or go on with the one from `before`, if it is there still."""
         with _in_words(self.uri):
+            if before and self._is_there(before):
+                self._client.update_run(before, "RUNNING")
+                self._client.set_tag(before, "status", "running")
+                return before
             tags = {"mlflow.runName": name, "mlflow.user": _user(), "status": "running", **told_of_command(command)}
             run_id = str(self._client.create_run(self._experiment, int(began * 1000), tags).info.run_id)
             if command:
                 self._client.log_text(run_id, f"{command}\n", "command.txt")
         return run_id
+
+    def _is_there(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
 
     def close(self, run_id: str, status: str, ended: float) -> None:
         with _in_words(self.uri):

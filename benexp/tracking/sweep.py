@@ -1,6 +1,8 @@
 """Where Hydra tells that a sweep begins, before its jobs do, wherever those run."""
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -21,7 +23,11 @@ class OpenSweep(Callback):
         overrides = list(config.hydra.overrides.task)
         try:
             checked = check(DictConfig({key: value for key, value in config.items() if key != "hydra"}))
+            folder = Path(checked.output_folder).expanduser()
             if is_wanted(checked, overrides):
-                open_sweep(checked, overrides)
-        except BenexpError:
+                # Where the run cannot be noted, there will be none to go on with, nor any job.
+                folder.mkdir(parents=True, exist_ok=True)
+                if os.access(folder, os.W_OK):
+                    open_sweep(checked, overrides)
+        except (BenexpError, OSError):
             return  # the jobs say what is wrong

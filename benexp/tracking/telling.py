@@ -100,10 +100,12 @@ def cut(text: str, longest: int) -> str:
 
 
 def _common(sweep: Record) -> dict[str, str]:
-    """The parameters that are the same in all jobs of a sweep."""
+    """The parameters that are the same in all jobs of a sweep; none where it is to go on, as MLflow takes each once."""
     found: dict[str, str] | None = None
     for job in sweep.content.get("jobs", ()):
         report = read(sweep.path.parent / str(job) / REPORT)
+        if report and report.content["status"] == "interrupted":
+            return {}
         if report:
             own = _params(report.content["config"])
             found = own if found is None else {name: own[name] for name in own if found.get(name) == own[name]}

@@ -119,6 +119,27 @@ def test_a_sweep_is_sent_later_as_a_whole(tmp_path: Path) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
+def test_what_a_sweep_could_not_send_is_sent_from_its_folder(
+    product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main([*command(product, tmp_path / "out", f"tracking.uri={NOBODY}"), "-m", "seed=1,2"]) == 0
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.endswith(f"output_folder={tmp_path / 'out'}")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sweep_that_cannot_write_begins_no_run(
+    product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(live, "_Recorder", lambda *_: pytest.fail("there is no run"))
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        caplog.clear()
+        assert main([*command(product, out), "-m", "seed=1,2"]) == 1
+        (record,) = caplog.records
+        assert str(tmp_path / "file") in record.getMessage()
+
+
 def test_without_the_library_a_line_says_how_to_install_it(
     product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from benexp.tracking import recorder
 from benexp.tracking.recorder import Recorder
-from benexp.tracking.records import find, samples
+from benexp.tracking.records import find, forget_parent, samples
 from benexp.tracking.sending import UnreachableError
 from tests.tracking.builders import COMMAND, run_record
 
@@ -35,3 +35,26 @@ def test_a_server_that_refused_at_the_beginning_is_not_waited_for_again(
     # All the same its samples are kept, to be sent later.
     (record,) = find(tmp_path)
     assert len(samples(record)) == 1
+
+
+def test_a_sweep_that_was_killed_goes_on_in_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    class Destination(SimpleNamespace):
+        def open(self, *given: Any) -> str:
+            opened.append(given)
+            return str(given[-1] or f"run{len(opened)}")
+
+    sampler = SimpleNamespace(interval=3600, sample=lambda: None)
+    monkeypatch.setattr(recorder, "Destination", lambda uri: Destination(uri=uri, page=lambda run_id: run_id))
+    monkeypatch.setattr(recorder, "SystemSampler", lambda: sampler)
+    monkeypatch.setattr(recorder, "import_mlflow", lambda: None)
+
+    def begin(command: str) -> str:
+        """As a process does that is killed then; the page is the run."""
+        asked = {"do": "open", "folder": str(tmp_path), "name": "out", "command": command, "began": 1}
+        return str(Recorder({"uri": "http://somewhere"}).answer(asked)["page"])
+
+    assert [begin("benexp -m seed=1,2"), begin("benexp -m seed=1,2")] == ["run1", "run1"]
+    forget_parent(tmp_path, unless="benexp -m seed=3")
+    assert begin("benexp -m seed=3") == "run3"

@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from benexp.tracking.records import Sent, find, mark, mark_parent, parent, read, samples, sent
+from benexp.tracking.records import Sent, find, forget_parent, mark, mark_parent, parent, read, samples, sent
 from tests.tracking.builders import benchmark_record, run_record, sweep_record, tile
 
 HERE, THERE = "sqlite:///here.db", "http://there"
@@ -54,10 +54,13 @@ def test_a_marker_holds_for_a_record_as_it_is_and_for_one_destination(tmp_path: 
     assert sent(again, HERE) is None
 
 
-def test_a_sweeps_run_is_forgotten_when_the_next_begins(tmp_path: Path) -> None:
-    mark_parent(tmp_path, HERE, None)
+def test_a_sweeps_run_is_forgotten_when_another_begins(tmp_path: Path) -> None:
+    forget_parent(tmp_path, unless=None)
     assert not list(tmp_path.iterdir())
-    mark_parent(tmp_path, HERE, "r1")
-    assert (parent(tmp_path, HERE), parent(tmp_path, THERE)) == ("r1", None)
-    mark_parent(tmp_path, HERE, None)
+    mark_parent(tmp_path, HERE, "r1", "benexp -m seed=1,2")
+    mark_parent(tmp_path, THERE, "r2", None)
+    assert (parent(tmp_path, HERE), parent(tmp_path, THERE)) == ("r1", "r2")
+    forget_parent(tmp_path, unless="benexp -m seed=1,2")
+    assert parent(tmp_path, HERE) == "r1"
+    forget_parent(tmp_path, unless="benexp -m seed=1,2,3")
     assert parent(tmp_path, HERE) is None

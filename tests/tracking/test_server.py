@@ -18,7 +18,7 @@ import pytest
 
 from benexp.demo.product import write_product
 from benexp.models.synthetic import varied_patches
-from benexp.tracking.sending import import_mlflow
+from benexp.tracking.sending import Destination, import_mlflow
 
 CHROMIUM = shutil.which("chromium")
 
@@ -142,6 +142,20 @@ def test_the_model_is_logged_once_and_loads(sweep: Sweep, small_onnx: Path) -> N
         for model_bytes in (mlflow.onnx.load_model(model).SerializeToString(), small_onnx.read_bytes())
     ]
     assert np.array_equal(*scores)
+
+
+def test_a_run_is_gone_on_with_where_it_is_there_still(sweep: Sweep) -> None:
+    destination = Destination(sweep.uri, "stopped", 1, 1)
+    run = destination.open("out", "benexp -m seed=1,2", 1)
+    destination.close(run, "interrupted", 2)
+    assert destination.open("out", "benexp -m seed=1,2", 3, run) == run
+    found = sweep.client.get_run(run)
+    assert (found.info.status, found.data.tags["status"], found.info.start_time) == ("RUNNING", "running", 1000)
+    destination.close(run, "done", 4)
+    assert sweep.client.get_run(run).info.status == "FINISHED"
+    sweep.client.delete_run(run)
+    other = destination.open("out", "", 5, run)
+    assert other not in (run, destination.open("out", "", 6, "0" * 32))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")

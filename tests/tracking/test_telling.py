@@ -70,6 +70,9 @@ def test_a_sweep_has_the_parameters_that_its_jobs_share(tmp_path: Path) -> None:
     assert sweep
     assert job
     assert differences(sweep, job) == {"flips_per_million": 7}
+    # One that goes on may come to share fewer.
+    benchmark_record(tmp_path / "jobs" / "d" / "1", tile("a"), status="interrupted")
+    assert told(tmp_path / "report.json").params == {}
 
 
 def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
