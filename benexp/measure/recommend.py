@@ -141,7 +141,7 @@ def _apart(other: Candidate, found: Comparison | None) -> str:
     if found is None or found.low is None:
         return f"too few repeats to tell it from {other.name}"
     if is_wide(found.low, found.high):
-        return f"not told apart from {other.name} (its interval is too wide)"
+        return f"not told apart from {other.name} (the interval is too wide)"
     return f"{'no difference measured' if _is_alike(found) else 'not told apart'} from {other.name} ({found.times})"
 
 

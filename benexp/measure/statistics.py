@@ -93,6 +93,8 @@ class Comparison:
         """Such as `faster by 1.9x (1.8 to 2.0)`, `no difference (0.98x to 1.03x)` and `undecided (0.9x to 1.8x)`."""
         if self.low is None or self.high is None:
             return f"undecided: {self.times} in one repeat, which does not tell a difference from chance"
+        if self.verdict == "undecided" and is_wide(self.low, self.high):
+            return "undecided: the interval is too wide"
         if self.verdict in ("no difference", "undecided"):
             digits = _digits(self.low, self.high)
             return f"{self.verdict} ({self.low:.{digits}f}x to {self.high:.{digits}f}x)"

@@ -10,7 +10,7 @@ from benexp.files import replacing
 from benexp.measure.statistics import PER_DECADE, compare
 from benexp.report import page
 from benexp.report.benchmark import REPORT, STAGES, TABLE
-from benexp.report.joint import Configuration, JointReport
+from benexp.report.joint import Configuration, JointReport, interval, left_out
 
 PAGE = "viewer.html"
 STYLES = ("templates/base.css", "templates/benchmark.css")
@@ -39,7 +39,7 @@ def write_page(folder: Path, report: JointReport) -> None:
         runs=runs,
         backends=list(dict.fromkeys(one["backend"] for one in configurations)),
         verdicts=_grouped(report["configurations"]),
-        left_out=_left_out(report["configurations"]),
+        left_out=left_out(report["configurations"]),
         environment=_environment(report["environment"]),
         files=[TABLE, REPORT],
         data={
@@ -76,6 +76,7 @@ def _described(one: Configuration, report: JointReport) -> dict[str, Any]:
         "is_reference": bool(reference and reference["config_hash"] == one["config_hash"]),
         "is_recommended": report["recommendation"]["config_hash"] == one["config_hash"],
         "fronts": fronts,
+        "interval": interval(one["patches_per_second"]),
         "warnings": [verdict for verdict in one["verdicts"] if verdict["severity"] == "warning"],
     }
 
@@ -140,15 +141,6 @@ def _grouped(every: Sequence[Configuration]) -> list[dict[str, Any]]:
             sentence = verdict["sentence"].removeprefix(f"{verdict['code']}: ")
             group["said"].append((one["configuration"], sentence))
     return sorted(found.values(), key=lambda group: group["severity"] != "warning")
-
-
-def _left_out(every: Sequence[Configuration]) -> list[tuple[str, list[str]]]:
-    """Each reason not to recommend configurations, with their names."""
-    found: dict[str, list[str]] = {}
-    for one in every:
-        if one["left_out"]:
-            found.setdefault(one["left_out"], []).append(one["configuration"])
-    return list(found.items())
 
 
 def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

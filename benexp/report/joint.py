@@ -1,8 +1,11 @@
 """What the joint report of a sweep holds, for programs (`report.json`) and as a table for the terminal."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
+
+from benexp.measure.statistics import is_wide
 
 WIDTH = 110
 INTERRUPTED = "it was interrupted"
@@ -170,6 +173,13 @@ def table(report: JointReport) -> list[str]:
     return lines
 
 
+def interval(found: Interval | None) -> str | None:
+    """Such as `47.6 to 52.6`; None where there is none."""
+    if found is None or found["low"] is None or found["high"] is None:
+        return None
+    return "too wide" if is_wide(found["low"], found["high"]) else f"{found['low']:.1f} to {found['high']:.1f}"
+
+
 def _wrapped(cell: str, width: int) -> list[str]:
     """Broken behind commas, and elsewhere only where it must be."""
     glued = cell.replace(" ", "\0").replace(",\0", ", ")
@@ -179,12 +189,11 @@ def _wrapped(cell: str, width: int) -> list[str]:
 
 def _row(one: Configuration, report: JointReport) -> tuple[str, ...]:
     speed, flips = one["patches_per_second"], one["flips_per_million"]
-    interval = f"{speed['low']:.1f} to {speed['high']:.1f}" if speed and speed["low"] and speed["high"] else ""
     fronts = [what for what in ("memory", "flips") if one[f"pareto_{what}"]]  # type: ignore[literal-required]
     return (
         one["configuration"],
         f"{speed['median']:.1f}" if speed else "-",
-        interval,
+        interval(speed) or "",
         f"{one['memory_bytes'] / 1e9:.2f} GB" if one["memory_bytes"] is not None else "-",
         "-" if flips is None else f"{flips:,.0f}" if flips >= 100 else f"{flips:.3g}",
         ", ".join(fronts),
@@ -215,17 +224,27 @@ def red(text: str, stream: Any, environment: Mapping[str, str]) -> str:
     return f"\033[31m{text}\033[0m" if stream.isatty() and not environment.get("NO_COLOR") else text
 
 
+def left_out(configurations: Sequence[Configuration]) -> list[tuple[str, list[str]]]:
+    """Each reason not to recommend configurations, with their names; those that differ in numbers only are one."""
+    reasons: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
+    for one in configurations:
+        if reason := one["left_out"]:
+            alike = re.sub(r"\d[\d.,]*", "#", reason)
+            if reasons.setdefault(alike, reason).removesuffix(" (or alike)") != reason:
+                reasons[alike] = f"{reasons[alike].removesuffix(' (or alike)')} (or alike)"
+            names.setdefault(alike, []).append(one["configuration"])
+    return [(reasons[alike], found) for alike, found in names.items()]
+
+
 def explanations(configurations: Sequence[Configuration]) -> list[str]:
     """A line for each reason to leave configurations out, with all that it holds for, and for each sort of warning."""
-    left_out: dict[str, list[str]] = {}
     warnings: dict[str, list[str]] = {}
     for one in configurations:
-        if one["left_out"]:
-            left_out.setdefault(one["left_out"], []).append(one["configuration"])
         for verdict in one["verdicts"]:
             if verdict["severity"] == "warning":
                 warnings.setdefault(verdict["code"], []).append(verdict["sentence"])
-    lines = [f"not recommended: {reason}: {'; '.join(names)}" for reason, names in left_out.items()]
+    lines = [f"not recommended: {reason}: {'; '.join(names)}" for reason, names in left_out(configurations)]
     for code, sentences in warnings.items():
         alike = f" (or alike: {len(sentences)} configurations)" if len(sentences) > 1 else ""
         lines.append(f"{code}: {sentences[0].removeprefix(f'{code}: ')}{alike}")

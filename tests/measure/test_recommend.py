@@ -80,7 +80,7 @@ def test_times_that_vary_widely_are_ranked_all_the_same_and_no_more_is_claimed_t
     assert (found.best, found.not_told_apart, found.left_out) == ("wild", ["other", "torch"], {})
     # Times torch's speed: 2.5 and 1.333; the ends of the interval are thousands of times apart.
     assert found.sentence == (
-        "fastest: wild: not told apart from torch (its interval is too wide); not told apart from other (its "
+        "fastest: wild: not told apart from torch (the interval is too wide); not told apart from other (the "
         "interval is too wide); its 2 runs vary by 82%; to be surer, measure 15 repeats on a quiet machine"
     )
 

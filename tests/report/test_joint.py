@@ -67,6 +67,21 @@ def test_a_reason_is_told_once_with_all_it_holds_for_and_a_warning_once() -> Non
     ]
 
 
+def test_reasons_that_differ_in_numbers_only_are_one_line() -> None:
+    memory = [configuration(f"m{gb}", left_out=f"{gb} GB of memory") for gb in (8, 8.25, 8)]
+    flips = [configuration(name, left_out="5,000 flipped pixels per million") for name in "ab"]
+    assert explanations([*memory, *flips]) == [
+        "not recommended: 8 GB of memory (or alike): m8; m8.25; m8",
+        "not recommended: 5,000 flipped pixels per million: a; b",
+    ]
+
+
+def test_an_interval_that_tells_nothing_is_no_figures() -> None:
+    speed = {"median": 20.0, "low": 0.4, "high": 999.5, "samples": 2}
+    (_, line) = table(report(configuration("b", patches_per_second=speed)))
+    assert line.startswith("b                   20.0  too wide  1.23 GB")
+
+
 class Terminal(StringIO):
     def isatty(self) -> bool:
         return True

@@ -131,11 +131,10 @@ function rows(a, b) {
     const value = median(found.filter((seconds) => seconds != null));
     return value === null ? null : 1000 * value;
   };
-  const interval = (one) => (one && one.low !== null ? `${number(one.low)} – ${number(one.high)}` : null);
   const scaled = (value, by) => (value === null ? null : value / by);
   const figures = [
     ["patches/s", (one) => one.patches_per_second?.median ?? null],
-    ["95 % interval", (one) => interval(one.patches_per_second)],
+    ["95 % interval", (one) => one.interval],
     ["km²/s", (one) => one.km2_per_second?.median ?? null],
     ["seconds, all tiles", (one) => one.median?.median ?? null],
     ["seconds without a model", (one) => one.ceiling_seconds],
