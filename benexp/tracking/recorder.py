@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benexp.errors import BenexpError
-from benexp.tracking.records import JOBS, REPORT, SWEEP, find, mark, mark_parent, parent, read
+from benexp.tracking.records import JOBS, REPORT, SWEEP, find, mark, mark_parent, parent, read, samples
 from benexp.tracking.sending import Destination, SystemSampler, UnreachableError, import_mlflow
 from benexp.tracking.telling import tell_failure
 
@@ -73,7 +73,8 @@ class Recorder:
         folder, began = Path(request["folder"]), request["began"]
         own = [record for record in find(folder, began) if record.command == request["command"]]
         self._sampler.sample()
-        for record in own:
+        # What has some already was measured before, by a run that could not tell of it.
+        for record in (one for one in own if not samples(one)):
             mark(record, samples=self._sampler.between(began, record.ended))
         destination = self._connect()
         sweep = Path(request["sweep"]) if request["sweep"] else None

@@ -31,7 +31,7 @@ class Record:
     kind: str
     content: Mapping[str, Any]
     digest: str
-    """sha256 of the file."""
+    """sha256 of the file; of a benchmark that is done, of what was measured, which it may have taken over."""
     ended: float
     """Unix time."""
 
@@ -82,7 +82,14 @@ def read(path: Path) -> Record | None:
         kind = "benchmark" if "config_hash" in content else "sweep" if "configurations" in content else None
     if kind is None or not isinstance(content, dict):
         return None
-    return Record(path, kind, content, sha256(raw).hexdigest(), path.stat().st_mtime)
+    told = raw if kind != "benchmark" or content["status"] != "done" else _measured(content)
+    return Record(path, kind, content, sha256(told).hexdigest(), path.stat().st_mtime)
+
+
+def _measured(report: Mapping[str, Any]) -> bytes:
+    """What a benchmark's report says of its tiles, be they measured in that run or taken over from an earlier one."""
+    tiles = [{key: value for key, value in tile.items() if key != "reused"} for tile in report["tiles"]]
+    return json.dumps([report["config_hash"], report.get("repeat"), tiles], sort_keys=True).encode()
 
 
 def _may_hold_records(name: str) -> bool:

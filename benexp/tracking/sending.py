@@ -174,7 +174,8 @@ class Destination:
         if there is None:
             return
         with _in_words(self.uri):
-            if "mlflow.parentRunId" not in self._client.get_run(there.run_id).data.tags:
+            # It may be of an earlier sweep's, which this one goes on with.
+            if self._client.get_run(there.run_id).data.tags.get("mlflow.parentRunId") != parent:
                 self._client.set_tag(there.run_id, "mlflow.parentRunId", parent)
             for name, value in (differences(sweep, job) if sweep else {}).items():
                 self._client.log_metric(there.run_id, name, value, int(job.ended * 1000), 0)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,23 @@ def test_what_was_cut_off_is_completed_in_the_same_run(tmp_path: Path, monkeypat
     assert names == {"command.txt", "config.yaml", "not_copied.json", "run.json", "viewer.html"}
     folder = Path(client.download_artifacts(before.run_id, "not_copied.json"))
     assert str(tmp_path / "a" / "a_class.tif") in folder.read_text()
+
+
+def test_what_was_measured_before_is_no_second_run_and_moves_to_the_sweep_that_goes_on(tmp_path: Path) -> None:
+    uri, job = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "out" / "jobs" / "c" / "1"
+    destination = Destination(uri, "benexp", 1, 1)
+    first, second = (destination.open("out", "", time.time()) for _ in range(2))
+    benchmark_record(job, tile("a", reused=False))
+    (record,) = find(job)
+    run_id = destination.send(record, first)
+    benchmark_record(job, tile("a", reused=True), command="benexp again", environment={})
+    (record,) = find(job)
+    assert destination.send(record, second) == run_id
+    destination.adopt(record, second, None)
+    client = sending.import_mlflow().MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("benexp").experiment_id])
+    assert {run.info.run_id for run in runs} == {first, second, run_id}
+    assert client.get_run(run_id).data.tags["mlflow.parentRunId"] == second
 
 
 def test_a_sweep_is_sent_later_as_a_whole(tmp_path: Path) -> None:

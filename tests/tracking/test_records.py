@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from benexp.tracking.records import Sent, find, forget_parent, mark, mark_parent, parent, read, samples, sent
+from benexp.tracking.records import Record, Sent, find, forget_parent, mark, mark_parent, parent, read, samples, sent
 from tests.tracking.builders import benchmark_record, run_record, sweep_record, tile
 
 HERE, THERE = "sqlite:///here.db", "http://there"
@@ -52,6 +52,19 @@ def test_a_marker_holds_for_a_record_as_it_is_and_for_one_destination(tmp_path: 
     again = read(run_record(tmp_path, seconds=3.0))
     assert again
     assert sent(again, HERE) is None
+
+
+def test_a_benchmark_that_took_over_all_its_tiles_is_the_one_that_was_sent(tmp_path: Path) -> None:
+    def write(seconds: float, reused: bool, **more: str) -> Record:
+        record = read(benchmark_record(tmp_path, tile("a", seconds, reused=reused), **more))
+        assert record
+        return record
+
+    mark(write(2.0, False), {HERE: Sent("r1", whole=True)})
+    assert sent(write(2.0, True, command="benexp again"), HERE) == Sent("r1", whole=True)
+    assert sent(write(2.1, False), HERE) is None
+    assert sent(write(2.0, False, config_hash="other"), HERE) is None
+    assert sent(write(2.0, True, status="interrupted"), HERE) is None
 
 
 def test_a_sweeps_run_is_forgotten_when_another_begins(tmp_path: Path) -> None:
