@@ -226,8 +226,7 @@ class _Benchmark:
         """
         saved = earlier_report(self._folder) if self._config.resume else {}
         self._run.reuse(saved, self._folder)
-        # It is the same for every repeat.
-        if self._config.benchmark.ceiling and self._config.benchmark.repeat == 1 and not is_null(self._config):
+        if self._config.benchmark.ceiling and not is_null(self._config):
             self._without = without_model(self._config, scratch)
             self._ceiling = _Run(self._without, self._overrides, self._spec, self._found, self._machine)
             self._ceiling.reuse(saved.get("ceiling") or {}, None)

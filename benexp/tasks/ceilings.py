@@ -28,8 +28,13 @@ def is_null(config: Config) -> bool:
 
 
 def without_model(config: Config, output_folder: Path) -> Config:
-    """The same for all backends and batch sizes: it is disks, decoding and writing that it measures."""
-    return dataclasses.replace(config, output_folder=str(output_folder), backend={"_target_": NULL, "batch_size": 32})
+    """The same for all backends, batch sizes and repeats: it is disks, decoding and writing that it measures."""
+    return dataclasses.replace(
+        config,
+        output_folder=str(output_folder),
+        backend={"_target_": NULL, "batch_size": 32},
+        benchmark=dataclasses.replace(config.benchmark, repeat=1),
+    )
 
 
 def sweep_of(folder: Path) -> Path | None:

@@ -39,6 +39,8 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
 
     monkeypatch.setattr(benchmark, "messages", work)
     monkeypatch.setattr(benchmark, "write_collection", lambda *_: None)
+    for module in ("benchmark", "joint"):
+        monkeypatch.setattr(f"benexp.tasks.{module}.write_plots", lambda *_: [])
     products, out = write(tmp_path / "in", a=None, b=None), tmp_path / "out"
     start(products, out, "-m", "chunking.chunk_size=512,1024", "backend.batch_size=1,2,4", backend="Moody")
     # Of the product alone that there is a speed to hold it against.
@@ -50,6 +52,11 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
     # A sweep that begins anew measures anew.
     start(products, out, "-m", "chunking.chunk_size=512", "backend.batch_size=1", "resume=false", backend="Moody")
     assert measured == {512: 2, 1024: 1}
+    # Repeats have one, too, whichever comes first.
+    start(products, tmp_path / "late", "-m", "chunking.chunk_size=512", "benchmark.repeat=2,3", backend="Moody")
+    assert measured == {512: 3, 1024: 1}
+    late = [report(path.parent)["ceiling"] for path in tmp_path.glob("late/jobs/*/*/report.json")]
+    assert [[tile["tile"] for tile in ceiling["tiles"]] for ceiling in late] == [["a"]] * 2
     # A benchmark by itself shares nothing.
     start(products, tmp_path / "alone", backend="Moody")
-    assert {path.name for path in (tmp_path / "alone").iterdir()} == {"benchmark_report.csv", "report.json"}
+    assert not (tmp_path / "alone" / "ceilings").exists()
