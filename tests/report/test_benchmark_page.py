@@ -117,3 +117,17 @@ def test_a_chart_is_saved_for_papers(visit: Callable[..., Any], folder: Path, tm
         waiting.value.save_as(tmp_path / name)
     assert (tmp_path / "svg").read_text().startswith("<svg")
     assert Image.open(tmp_path / "png").width == 2700
+
+
+def test_a_long_path_of_a_product_that_failed_everywhere_stays_within_the_page(
+    tmp_path: Path, visit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benexp.tasks.joint.write_plots", lambda *_: [])
+    for chunk in (512, 2048):
+        job = write_job(tmp_path, chunk=chunk)
+        first, second = json.loads((job / "report.json").read_text())["tiles"]
+        change(job, tiles=[first, second | {"status": "failed", "error": f"{'long' * 80} is damaged"}], status="failed")
+    assert not join(tmp_path, reports(tmp_path), lambda _: None)
+    page = visit(tmp_path / "viewer.html").page
+    assert page.locator(".warning", has_text="Compared over 1 of 2 products").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1200
