@@ -104,6 +104,7 @@ class Benchmark:
     warmup: int
     ceiling: bool
     unstable: float
+    must_fit: bool
 
 
 @dataclass

@@ -72,8 +72,8 @@ class Begin(Callback):
             logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)
         if config.task.name == "benchmark" and side_by_side(config.hydra.launcher):
             log.warning(
-                "%s runs jobs side by side, which disturb each other's times: for times that can be compared, "
-                "leave out hydra/launcher",
+                "%s runs jobs side by side, which disturb each other's times, and each counts on all the memory that "
+                "is free: for times that can be compared, leave out hydra/launcher",
                 OmegaConf.select(config, "hydra.runtime.choices.hydra/launcher"),
             )
 

@@ -233,7 +233,7 @@ class _Benchmark:
         for tile in self.tiles:
             self._say(f"{tile['tile']}: measured before, with the same configuration, code and input")
         if self._run.left:
-            check_fits(self._run.left, self._folder, self._say)
+            check_fits(self._run.left, self._folder, self._config.benchmark.must_fit, self._say)
 
     def measure(self) -> None:
         """Run both."""
