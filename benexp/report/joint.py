@@ -71,8 +71,8 @@ class Configuration(TypedDict):
     km2: float | None
     patches_per_second: Interval | None
     km2_per_second: Interval | None
-    ceiling_seconds: float | None
-    """What all tiles took with the null backend: no model can be faster."""
+    ceiling_seconds: Interval | None
+    """What all tiles took with the null backend, measured in each repeat: no model can be faster."""
     peak_rss_bytes: int | None
     """Of the processes since they started, loading and compiling included."""
     peak_device_memory_bytes: int | None

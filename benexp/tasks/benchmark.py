@@ -25,7 +25,7 @@ from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.plots import write_plots
 from benexp.report.stac import write_collection
 from benexp.tasks.calibration import calibration_for_backend
-from benexp.tasks.ceilings import is_null, shared, sweep_of, without_model
+from benexp.tasks.ceilings import BEATEN, is_null, shared, sweep_of, without_model
 from benexp.tasks.classify import checked_layers
 from benexp.tasks.inputs import open_input, output_folder, products
 from benexp.tasks.joint import joint_report
@@ -301,6 +301,8 @@ class _Benchmark:
             self._say(f"busy, as a share of the time (summed over threads): {', '.join(shares)}")
         if self._ceiling and (ceiling := self._ceiling.describe()["totals"])["done"]:
             self._say(f"without a model (the ceiling of this machine): {ceiling['km2_per_second']:.2f} km2/s")
+            if own["done"] == ceiling["done"] and own["seconds"] < ceiling["seconds"]:
+                log.warning("%s", BEATEN)
         self._say(f"written to {self._folder}:")
         for name in (TABLE, REPORT, *self._shown):
             self._say(f"  {name}")

@@ -1,4 +1,4 @@
-"""What a benchmark's configuration comes to without a model, which the jobs of a sweep measure once for all of them."""
+"""What a benchmark's configuration comes to without a model, which the jobs of a sweep measure once in each repeat."""
 
 import dataclasses
 import json
@@ -12,7 +12,8 @@ from benexp.files import locked, replacing
 
 NULL = "benexp.backends.null.NullBackend"
 FOLDER = "ceilings"
-"""Beneath a sweep's output_folder: a file for each configuration without a model."""
+"""Beneath a sweep's output_folder: a file for each configuration without a model, and each repeat of it."""
+BEATEN = "measured faster than the ceiling, the same without a model: the machine was disturbed"
 
 
 class Run(Protocol):
@@ -28,13 +29,10 @@ def is_null(config: Config) -> bool:
 
 
 def without_model(config: Config, output_folder: Path) -> Config:
-    """The same for all backends, batch sizes and repeats: it is disks, decoding and writing that it measures."""
-    return dataclasses.replace(
-        config,
-        output_folder=str(output_folder),
-        backend={"_target_": NULL, "batch_size": 32},
-        benchmark=dataclasses.replace(config.benchmark, repeat=1),
-    )
+    """The same for all backends, batch sizes and threads, which are a model's own: it measures disks, decoding and
+    writing. But for the repeat: machines are not equally undisturbed all the time.
+    """
+    return dataclasses.replace(config, output_folder=str(output_folder), backend={"_target_": NULL, "batch_size": 32})
 
 
 def sweep_of(folder: Path) -> Path | None:
@@ -53,7 +51,7 @@ def shared(run: Run, without: Config, folder: Path) -> Iterator[None]:
         yield
         return
     (sweep / FOLDER).mkdir(exist_ok=True)
-    file = sweep / FOLDER / f"{config_hash(without)[:12]}.json"
+    file = sweep / FOLDER / f"{config_hash(without)[:12]}-{without.benchmark.repeat}.json"
     with locked(file.with_suffix(".lock")):
         if file.exists():
             run.reuse(json.loads(file.read_text(encoding="utf-8")), None)

@@ -11,6 +11,7 @@ from benexp.measure.statistics import Comparison, compare, estimate, spread
 from benexp.measure.verdicts import Verdict, spread_verdicts
 from benexp.report.joint import INTERRUPTED, Configuration, Interval
 from benexp.tasks.agreement import Comparisons, Job, Map, Problem, maps_of, question
+from benexp.tasks.ceilings import BEATEN
 from benexp.tasks.labels import Label, flat
 from benexp.tasks.prepare import backend_name
 
@@ -58,6 +59,7 @@ class Measured:
         rss = max((usage["peak_rss_bytes"] for usage in usages), default=None)
         device = _largest(usage["peak"].get("device_memory_bytes") for usage in usages)
         asked = self.first["config"]
+        ceilings = self._ceilings()
         incomparable = self._incomparable(reference)
         described: dict[str, Any] = {
             "configuration": self.label.name,
@@ -80,7 +82,7 @@ class Measured:
             "km2": km2,
             "patches_per_second": _rate(patches, median),
             "km2_per_second": _rate(km2, median),
-            "ceiling_seconds": self._ceiling(),
+            "ceiling_seconds": asdict(estimate(list(ceilings.values()))) if ceilings else None,
             "peak_rss_bytes": rss,
             "peak_device_memory_bytes": device,
             "memory_bytes": _largest((rss, device)),
@@ -89,7 +91,7 @@ class Measured:
             **self._flips(reference, incomparable, comparisons),
             "against_reference": self._against(reference),
             **{"pareto_memory": False, "pareto_flips": False},
-            "verdicts": self._verdicts(times),
+            "verdicts": self._verdicts(times, ceilings),
             "problems": self.problems,
         }
         described["left_out"] = self._refused(described)
@@ -115,13 +117,14 @@ class Measured:
             sums.append(total)
         return {stage: statistics.median(one.get(stage, 0.0) for one in sums) for stage in (sums[0] if sums else ())}
 
-    def _ceiling(self) -> float | None:
-        """Where it was measured of all tiles."""
-        for job in self.whole.values():
-            totals = (job["ceiling"] or {}).get("totals")
-            if totals and totals["done"] == len(_done(job)):
-                return float(totals["seconds"])
-        return None
+    def _ceilings(self) -> dict[int, float]:
+        """Seconds without a model, by repeat, where they were measured of all tiles."""
+        known = {int(job["repeat"]): (job, (job["ceiling"] or {}).get("totals")) for job in self.whole.values()}
+        return {
+            repeat: float(totals["seconds"])
+            for repeat, (job, totals) in known.items()
+            if totals and totals["done"] == len(_done(job))
+        }
 
     def _incomparable(self, reference: "Measured | None") -> str | None:
         """Why its maps cannot be held against the reference's; None where they can."""
@@ -172,9 +175,12 @@ class Measured:
         found: Comparison = compare(self.seconds, reference.seconds)
         return asdict(found) | {"verdict": found.verdict, "words": str(found)}
 
-    def _verdicts(self, times: Sequence[float]) -> list[dict[str, Any]]:
-        """On the spread of the repeats, and what the runs had to say, each sort once."""
+    def _verdicts(self, times: Sequence[float], ceilings: Mapping[int, float]) -> list[dict[str, Any]]:
+        """On the spread of the repeats and the ceiling, and what the runs had to say, each sort once."""
         spreads: list[Verdict] = spread_verdicts(times, self.first["config"]["benchmark"]["unstable"]) if times else []
+        beaten = [repeat for repeat, ceiling in ceilings.items() if self.seconds[repeat] < ceiling]
+        if beaten:
+            spreads.append(Verdict("ceiling", "warning", f"{len(beaten)} of {len(ceilings)} repeats {BEATEN}"))
         every = [asdict(verdict) for verdict in spreads]
         every += [verdict for tile in self._tiles for verdict in tile["verdicts"]]
         return list({verdict["code"]: verdict for verdict in reversed(every)}.values())[::-1]

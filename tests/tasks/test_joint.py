@@ -124,6 +124,22 @@ def test_a_recommendation_keeps_its_limits(tmp_path: Path) -> None:
     assert not report["configurations"]["null"]["pareto_memory"]
 
 
+def test_a_ceiling_has_an_interval_and_says_when_a_run_beat_it(tmp_path: Path) -> None:
+    for repeat, without in enumerate((1.0, 1.2, 3.0), 1):
+        job = write_job(tmp_path, 2.0, repeat=repeat)
+        change(job, ceiling={"totals": {"done": 2, "seconds": without}})
+        # Of one tile of two it is none.
+        change(write_job(tmp_path, 0.5, repeat=repeat, batch=8), ceiling={"totals": {"done": 1, "seconds": without}})
+    found = joined(tmp_path)["configurations"]
+    ceiling = found["torch, batch 32"]["ceiling_seconds"]
+    assert (ceiling["median"], ceiling["samples"]) == (1.2, 3)
+    assert ceiling["low"] < 1 < 3 < ceiling["high"]
+    told = {verdict["code"]: verdict["sentence"] for verdict in found["torch, batch 32"]["verdicts"]}
+    assert told["ceiling"].startswith("1 of 3 repeats measured faster than the ceiling")
+    assert found["torch, batch 8"]["ceiling_seconds"] is None
+    assert "ceiling" not in {verdict["code"] for verdict in found["torch, batch 8"]["verdicts"]}
+
+
 def test_a_job_that_was_interrupted_before_its_first_tile_is_not_called_unknown_or_failed(tmp_path: Path) -> None:
     write_job(tmp_path)
     change(write_job(tmp_path, backend="benexp.backends.null.NullBackend"), status="interrupted", tiles=[])

@@ -137,7 +137,7 @@ function rows(a, b) {
     ["95 % interval", (one) => one.interval],
     ["km²/s", (one) => one.km2_per_second?.median ?? null],
     ["seconds, all tiles", (one) => one.median?.median ?? null],
-    ["seconds without a model", (one) => one.ceiling_seconds],
+    ["seconds without a model", (one) => one.ceiling_seconds?.median ?? null],
     ["memory, GB", (one) => scaled(one.peak_rss_bytes, 1e9)],
     ["device memory, GB", (one) => scaled(one.peak_device_memory_bytes, 1e9)],
     ["batch, ms: median", (one) => ofRuns(one, "p50")],
