@@ -88,3 +88,15 @@ def test_what_may_fit_after_all_is_a_warning(
         check(2, True)
     check(2, False)
     assert "needs about 24.0 GB" in caplog.text
+
+
+def test_files_are_estimated_as_compressed(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken: list[plan.Estimate] = []
+    estimate = plan.estimate
+    monkeypatch.setattr(plan, "estimate", lambda *about: taken.append(estimate(*about)) or taken[0])
+    assert start(products, tmp_path, "dry_run=true") == 0
+    assert "240 x 120 pixels" in capsys.readouterr().out
+    # A class and three floats for each pixel.
+    assert taken[0].disk_bytes == pytest.approx(0.7 * 240 * 120 * (1 + 3 * 4), abs=1)
