@@ -1,10 +1,14 @@
-"""Whether jobs of a sweep run beside each other, and disturb each other's times."""
+"""What a job of a sweep is measured in the company of: the sweep's other jobs, and whether they run beside it."""
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+
+this_sweep: ContextVar[str | None] = ContextVar("this_sweep", default=None)
+"""Tells the sweep that the job under way is of from others; None of a run by itself."""
 
 
 def side_by_side(launcher: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from benexp.app import explain, run, say, set_up_logging
-from benexp.company import side_by_side
+from benexp.company import side_by_side, this_sweep
 from benexp.errors import BenexpError
 from benexp.files import replacing
 from benexp.swept import Swept, put_repeats_outermost, swept
@@ -100,6 +100,7 @@ class Job:
         """Do the job; its objective, which a sweeper may want to maximise."""
         hydra = HydraConfig.get()
         in_sweep = hydra.mode == RunMode.MULTIRUN
+        this_sweep.set(self.sweep if in_sweep else None)
         here = os.getpid() == self.process
         if not here:
             set_up_logging()

@@ -264,6 +264,12 @@ def test_a_sweep_that_is_stopped_goes_on(launcher: str | None, number: signal.Si
     assert sorted((tile["tile"], tile["reused"]) for tile in report(out)["tiles"]) == sorted(
         [("a", True)] * begun + [("a", False)] * (2 - begun) + [("b", False)] * 2
     )
+    # What was taken over still says which sweep it was measured in.
+    sweeps = {
+        reused: {tile["sweep"] for tile in report(out)["tiles"] if tile["reused"] is reused} for reused in (True, False)
+    }
+    assert len(sweeps[True] | sweeps[False]) == 2
+    assert None not in sweeps[True] | sweeps[False]
 
 
 def test_an_empty_input_folder_is_a_row_with_its_reason(tmp_path: Path) -> None:

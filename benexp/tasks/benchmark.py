@@ -12,7 +12,7 @@ from typing import Any
 
 import benexp
 import exporters
-from benexp.company import in_company
+from benexp.company import in_company, this_sweep
 from benexp.config import Config, config_hash, digest
 from benexp.errors import BenexpError, one_line
 from benexp.files import staging
@@ -132,7 +132,7 @@ class _Run:
             return [product for product in products if product not in self._tiles]
 
         def end(product: Path, found: Mapping[str, Any]) -> None:
-            self._tiles[product] = {**self._known[product], **found, "reused": False}
+            self._tiles[product] = {**self._known[product], **found, "reused": False, "sweep": this_sweep.get()}
             changed(self._tiles[product])
 
         def fail(failed: Iterable[Path], reason: str) -> None:

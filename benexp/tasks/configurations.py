@@ -16,6 +16,8 @@ from benexp.tasks.labels import Label, flat
 from benexp.tasks.prepare import backend_name
 
 NULL = "null"
+OTHER_TIME = "other-time"
+"""The verdict on times that drift has parted from the reference's."""
 
 
 class Measured:
@@ -91,7 +93,7 @@ class Measured:
             **self._flips(reference, incomparable, comparisons),
             "against_reference": self._against(reference),
             **{"pareto_memory": False, "pareto_flips": False},
-            "verdicts": self._verdicts(times, ceilings),
+            "verdicts": self._verdicts(times, ceilings, reference),
             "problems": self.problems,
         }
         described["left_out"] = self._refused(described)
@@ -175,15 +177,30 @@ class Measured:
         found: Comparison = compare(self.seconds, reference.seconds)
         return asdict(found) | {"verdict": found.verdict, "words": str(found)}
 
-    def _verdicts(self, times: Sequence[float], ceilings: Mapping[int, float]) -> list[dict[str, Any]]:
-        """On the spread of the repeats and the ceiling, and what the runs had to say, each sort once."""
-        spreads: list[Verdict] = spread_verdicts(times, self.first["config"]["benchmark"]["unstable"]) if times else []
+    def _verdicts(
+        self, times: Sequence[float], ceilings: Mapping[int, float], reference: "Measured | None"
+    ) -> list[dict[str, Any]]:
+        """On the spread of the repeats, the ceiling, and other sweeps, and what the runs had to say, each sort once."""
+        found: list[Verdict] = spread_verdicts(times, self.first["config"]["benchmark"]["unstable"]) if times else []
         beaten = [repeat for repeat, ceiling in ceilings.items() if self.seconds[repeat] < ceiling]
         if beaten:
-            spreads.append(Verdict("ceiling", "warning", f"{len(beaten)} of {len(ceilings)} repeats {BEATEN}"))
-        every = [asdict(verdict) for verdict in spreads]
+            found.append(Verdict("ceiling", "warning", f"{len(beaten)} of {len(ceilings)} repeats {BEATEN}"))
+        if reference and (apart := self._apart(reference)):
+            what = f"repeat{'s' if len(apart) > 1 else ''} {', '.join(map(str, apart))}"
+            sentence = f"{OTHER_TIME}: {what} not measured in the same sweep as the reference's: drift does not cancel"
+            found.append(Verdict(OTHER_TIME, "warning", f"{sentence}; resume=false measures all anew"))
+        every = [asdict(verdict) for verdict in found]
         every += [verdict for tile in self._tiles for verdict in tile["verdicts"]]
         return list({verdict["code"]: verdict for verdict in reversed(every)}.values())[::-1]
+
+    def _apart(self, reference: "Measured") -> list[int]:
+        """Those of the repeats that were, or whose reference's were, taken over from another sweep."""
+        own, theirs = self._sweeps(), reference._sweeps()
+        return sorted(repeat for repeat in own.keys() & theirs.keys() if own[repeat] != theirs[repeat])
+
+    def _sweeps(self) -> dict[int, set[str | None]]:
+        """By repeat, those in which its tiles were measured."""
+        return {int(job["repeat"]): {tile.get("sweep") for tile in _done(job)} for job in self.whole.values()}
 
     def _refused(self, described: Mapping[str, Any]) -> str | None:
         """Why it would not be recommended under any limits."""

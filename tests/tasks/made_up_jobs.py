@@ -35,6 +35,7 @@ def write_job(
     gb: float = 1.0,
     answers: Sequence[Sequence[float]] = FOUR,
     verdicts: Sequence[dict[str, str]] = (),
+    sweep: str = "this one",
     **recommend: float,
 ) -> Path:
     """Write a job of the tiles a and b, of which the second has these answers; its folder."""
@@ -59,7 +60,7 @@ def write_job(
                 "over_time": {"seconds": [0.0, seconds], "rss_bytes": [1e8, gb * 1e9]},
             },
             **{"latency_seconds": {"p50": seconds / 100}, "latency_histogram": {"-60": 3, "-50": 7}},
-            "verdicts": list(verdicts),
+            **{"verdicts": list(verdicts), "sweep": sweep},
         }
         for tile, grid in (("a", FOUR), ("b", answers))
     ]

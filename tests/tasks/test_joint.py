@@ -86,6 +86,21 @@ def test_one_configuration_is_no_different_from_itself(tmp_path: Path) -> None:
     assert "no difference measured from torch, chunk" in report["recommendation"]["sentence"]
 
 
+def test_times_of_another_sweep_than_the_references_are_marked(tmp_path: Path) -> None:
+    for repeat in (1, 2):
+        write_job(tmp_path, 2.0, repeat=repeat, sweep=f"the {repeat}.")
+        write_job(tmp_path, 1.0, repeat=repeat, batch=8, sweep=f"the {repeat}.")
+        write_job(tmp_path, 1.0, repeat=repeat, batch=16, sweep="the 2.")
+    marks = {
+        one["overrides"][-1]: [v["sentence"] for v in one["verdicts"] if v["code"] == "other-time"]
+        for one in joined(tmp_path)["configurations"].values()
+    }
+    assert {key: len(sentences) for key, sentences in marks.items()} == {
+        f"backend.batch_size={size}": count for size, count in ((32, 0), (8, 0), (16, 1))
+    }
+    assert "repeat 1 not measured in the same sweep as the reference's" in marks["backend.batch_size=16"][0]
+
+
 def test_flips_are_counted_over_all_tiles_against_torch_at_fp32(tmp_path: Path) -> None:
     write_repeats(tmp_path, 2.0, 2.0, backend="openvino")
     write_repeats(tmp_path, 1.0, 1.0, backend="openvino", precision="int8", answers=FLIP)
