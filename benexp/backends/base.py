@@ -190,7 +190,7 @@ class Backend:
         return chunk, np.ones((size, size), bool), np.zeros((count, 2), np.int64)
 
     def _halving(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`, with half the batch as often as memory runs out."""
+        """The result of `work`, with half the batch as often as memory runs out, unless the file takes but one."""
         while True:
             try:
                 with self._worded():
@@ -202,6 +202,11 @@ class Backend:
                     raise BenexpError(
                         f"{error}: not even one patch at a time fits; choose a smaller chunking.chunk_size, "
                         f"another backend.device or a smaller model"
+                    ) from error
+                if self.spec.batch:
+                    raise BenexpError(
+                        f"{error}: {self.spec.batch} patches at once is the only batch that {self.spec.path} takes; "
+                        f"export one for a smaller batch (export.batch=)"
                     ) from error
             # Out of the handler: the traceback holds the arrays of the failed batch. A fresh engine, too: the memory
             # pool of the old one stays as full as it was.

@@ -1,6 +1,7 @@
 """What the base class does for every backend: halving, choosing the batch, refusing fallbacks."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -78,6 +79,16 @@ def test_not_even_one_patch_fits(small_model: ModelSpec) -> None:
     assert backend.opened == [4, 2, 1]
     with pytest.raises(RuntimeError, match="is not open"):
         backend.classify(np.zeros((10, SIZE, SIZE), np.uint16), EVERY, ORIGINS)
+
+
+def test_the_only_batch_of_a_file_is_not_halved(small_model: ModelSpec, tmp_path: Path) -> None:
+    spec = replace(small_model, weights="onnx", path=tmp_path / "of_eight.onnx", batch=8)
+    backend = Cramped(spec, batch_size=8)
+    with pytest.raises(
+        BenexpError, match=r"no room.*: 8 patches .* only batch that .*of_eight\.onnx takes; .*\(export\.batch=\)"
+    ):
+        backend.open()
+    assert backend.opened == [8]
 
 
 def test_memory_that_does_not_suffice_for_loading(small_model: ModelSpec) -> None:
