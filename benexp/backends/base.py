@@ -100,11 +100,21 @@ class Backend:
         FallbackError where something else would run, unless `allow_fallback`.
         """
 
+    @classmethod
+    def ensure_available(cls, *, allow_fallback: bool = False) -> None:
+        """`check_available`, raising BenexpError also where a user's class raises something else."""
+        try:
+            cls.check_available(allow_fallback=allow_fallback)
+        except BenexpError:
+            raise
+        except Exception as error:
+            raise BenexpError(f"{cls.__name__} cannot run here: {one_line(error)}") from error
+
     def open(self) -> None:
         """Load the artefact, compile, and run one batch, so that `classify` meets a warm engine."""
         if self._is_open:
             raise RuntimeError(f"{type(self).__name__} is already open")
-        self.check_available(allow_fallback=self.allow_fallback)
+        self.ensure_available(allow_fallback=self.allow_fallback)
         clocks = StageClocks()
         try:
             if self.batch_size_asked == "auto":

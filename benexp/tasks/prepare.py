@@ -83,7 +83,7 @@ def model_of(config: Config, *backends: Mapping[str, Any]) -> ModelSpec:
 
 
 def _check_available(backend: Mapping[str, Any]) -> None:
-    backend_class(backend).check_available(allow_fallback=bool(backend.get("allow_fallback")))
+    backend_class(backend).ensure_available(allow_fallback=bool(backend.get("allow_fallback")))
 
 
 def exported_at(backend: Mapping[str, Any]) -> str | None:

@@ -146,7 +146,7 @@ def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[st
     )
     engine_is_there = False
     try:
-        backend_class(backend).check_available()
+        backend_class(backend).ensure_available()
         engine_is_there = True
         return "works", _run(make_backend(backend, spec, tolerances=tolerances, calibration=calibration))
     except FallbackError as error:

@@ -10,8 +10,10 @@ import pytest
 import exporters.cached
 from benexp import BenexpError, classify
 from benexp.backends.base import FallbackError
+from benexp.backends.null import NullBackend
 from benexp.models.spec import ModelSpec
 from benexp.tasks.prepare import make_backend
+from benexp.tasks.trials import _outcome
 from tests.products.builders import write_folder
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -57,6 +59,24 @@ def test_no_file_is_made_for_a_library_that_is_missing(
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(BenexpError, match=message):
         make_backend(backend(module, name), small_model)
+
+
+class Unchecked(NullBackend):
+    """A user's own that lets its import fail."""
+
+    @classmethod
+    def check_available(cls, *, allow_fallback: bool = False) -> None:
+        import no_such_engine  # noqa: F401
+
+
+def test_a_users_class_that_lets_its_import_fail_is_worded(small_model: ModelSpec) -> None:
+    asked = {"_target_": f"{__name__}.Unchecked"}
+    message = r"^Unchecked cannot run here: ModuleNotFoundError: No module named 'no_such_engine'$"
+    with pytest.raises(BenexpError, match=message):
+        make_backend(asked, small_model)
+    with pytest.raises(BenexpError, match=message):
+        Unchecked(small_model).open()
+    assert _outcome(asked, small_model, {})[0] == "not installed"
 
 
 def test_a_missing_library_is_told_before_a_missing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
