@@ -31,6 +31,11 @@ def reference_answer(spec: ModelSpec) -> Answer:
     return torch_answer(load_classifier(spec))
 
 
+def reference_name(spec: ModelSpec) -> str:
+    """What `reference_answer` asks, in words."""
+    return f"{spec.path.name} ({spec.precision})" if spec.weights == "onnx" else "the model on torch at fp32"
+
+
 def torch_answer(classifier: "Classifier") -> Answer:
     import torch
 

@@ -33,7 +33,7 @@ TOOLS = {
 }
 
 FP32 = Recipe()
-_RECIPE = 4
+_RECIPE = 5
 # Counts changes of what the exporters make, so that no older file is taken for it.
 _DAY = 24 * 60 * 60
 
@@ -51,6 +51,10 @@ def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
     precision, is_onnx = recipe.precision, SUFFIXES[kind] == ".onnx"
     if _is_openvino(spec):
         return _openvino_file(spec, kind, precision)
+    if spec.weights == "onnx" and kind == "tensorrt-onnx" and spec.precision == "int8":
+        raise BenexpError(
+            f"{spec.path} holds int8 in a form that TensorRT does not take: name the fp32 file or the checkpoint"
+        )
     if spec.weights == "onnx" and is_onnx and spec.precision == precision:
         return spec.path
     if spec.weights == "onnx" and spec.precision not in ("fp32", precision):
@@ -105,7 +109,9 @@ def make(spec: ModelSpec, kind: Kind, path: Path, recipe: Recipe = FP32) -> dict
         return export_onnx(
             spec, path, precision=recipe.precision, batch=recipe.batch, tolerance=recipe.tolerance, real=real
         )
-    source = spec.path if spec.weights == "onnx" else cached(spec, "onnx")
+    # Who allows more at fp32 allows it on the way there, too.
+    on_the_way = Recipe(tolerance=recipe.tolerance if recipe.precision == "fp32" else None)
+    source = spec.path if spec.weights == "onnx" else cached(spec, "onnx", on_the_way)
     if kind == "openvino":
         from exporters.openvino import export_openvino
 

@@ -171,7 +171,7 @@ def _assets(artefact: Path, framework: str, package: str, bands: Sequence[str]) 
         assets["model"]["roles"].append("mlm:weights")
     parity = artefact.with_suffix(".parity.json")
     if parity.exists():
-        assets["parity"] = asset(parity, "How it differs from the model at fp32", "application/json", ["metadata"])
+        assets["parity"] = asset(parity, "How it differs from what it was made of", "application/json", ["metadata"])
     return assets
 
 

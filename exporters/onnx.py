@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from benexp.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
-from exporters.answers import onnx_answer, torch_answer
+from exporters.answers import onnx_answer, reference_name, torch_answer
 from exporters.parity import TOLERANCES, Patches, export_checked, in_batches, in_two_sizes, trial_patches
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def export_onnx(
         reference=torch_answer(classifier),
         patches=trial_patches(spec, real),
         tolerance=TOLERANCES[precision] if tolerance is None else tolerance,
-        about={"precision": precision, "opset": OPSET},
+        about={"reference": reference_name(spec), "precision": precision, "opset": OPSET},
         hint="use backend=torch"
         if precision == "fp32"
         else f"use fp32, or allow more with export.tolerance.{precision}",

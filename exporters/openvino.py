@@ -12,7 +12,7 @@ from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.seal import BIN_HASH
 from benexp.models.spec import ModelSpec
-from exporters.answers import reference_answer
+from exporters.answers import reference_answer, reference_name
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_two_sizes, trial_patches
 from exporters.quantize import calibrated_on, for_ranges, int8_hint, quantize_openvino
 from exporters.recipe import Recipe
@@ -66,7 +66,7 @@ def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -
         reference=reference_answer(spec),
         patches=trial_patches(spec, real),
         tolerance=recipe.allowed,
-        about={"precision": precision, "calibration": patches},
+        about={"reference": reference_name(spec), "precision": precision, "calibration": patches},
         decides=INT8_DECIDES if precision == "int8" else None,
         hint=int8_hint(spec) if precision == "int8" else "use another backend",
     )

@@ -14,7 +14,7 @@ import numpy as np
 from benexp.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
-from exporters.answers import onnx_answer, reference_answer
+from exporters.answers import onnx_answer, reference_answer, reference_name
 from exporters.calibration import Calibration
 from exporters.parity import INT8_DECIDES, Patches, export_checked, in_two_sizes, trial_patches
 from exporters.recipe import Recipe
@@ -134,7 +134,7 @@ def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> 
         reference=reference_answer(spec),
         patches=trial_patches(spec, held_out),
         tolerance=recipe.allowed,
-        about={"precision": "int8", "calibration": patches},
+        about={"reference": reference_name(spec), "precision": "int8", "calibration": patches},
         hint=int8_hint(spec),
         decides=INT8_DECIDES,
     )

@@ -22,7 +22,7 @@ from benexp.models.published import sha256
 from benexp.models.seal import BIN_HASH, seal
 from benexp.models.spec import ModelSpec
 from benexp.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
-from exporters.answers import onnx_answer, reference_answer
+from exporters.answers import onnx_answer, reference_answer, reference_name
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
 from exporters.quantize import calibrated_on, for_ranges, int8_hint
 from exporters.recipe import Recipe
@@ -79,7 +79,13 @@ def export_tensorrt(
         patches=trial_patches(spec, recipe.calibration.read() if recipe.calibration else None),
         tolerance=recipe.allowed,
         decides=INT8_DECIDES if precision == "int8" else None,
-        about={"precision": precision, "batch": batch, "tensorrt": version, "gpu": gpu.name},
+        about={
+            "reference": reference_name(spec),
+            "precision": precision,
+            "batch": batch,
+            "tensorrt": version,
+            "gpu": gpu.name,
+        },
         hint="use backend=torch backend.device=cuda"
         if precision == "fp32"
         else f"use fp32, or allow more with export.tolerance.{precision}",
@@ -134,7 +140,11 @@ def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Rec
         patches=trial_patches(spec, held_out),
         tolerance=recipe.allowed,
         decides=INT8_DECIDES,
-        about={"precision": "int8", "calibration": calibrated_on(recipe.calibration, real)},
+        about={
+            "reference": reference_name(spec),
+            "precision": "int8",
+            "calibration": calibrated_on(recipe.calibration, real),
+        },
         hint=int8_hint(spec),
     )
 

@@ -61,6 +61,8 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     spec = _resolve(config)
     if spec.precision not in ("fp32", asked.precision):
         raise BenexpError(f"{spec.path} holds {spec.precision}: artefacts are made of checkpoints or fp32 files")
+    if spec.weights == "onnx" and asked.format == "onnx" and spec.precision == asked.precision:
+        raise BenexpError(f"{spec.path} is {spec.precision} already")
     refuse_fixed(spec)
     with output_folder(Path(config.output_folder)):
         return [_export(config, overrides, spec, _calibration(found, config, spec), say)]

@@ -1,11 +1,14 @@
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benexp.errors import BenexpError
 from benexp.models.spec import ModelSpec
-from exporters.parity import compare, in_batches, in_two_sizes, trial_patches
+from exporters.parity import compare, export_checked, in_batches, in_two_sizes, trial_patches
 
 Floats = npt.NDArray[np.float32]
 
@@ -170,3 +173,35 @@ def test_trial_patches_are_what_their_names_say(small_model: ModelSpec) -> None:
     assert np.ptp(kinds["constant"], axis=(2, 3)).max() == 0
     assert not kinds["zero"].any()
     assert (kinds["saturated"] == 65535).all()
+
+
+def test_a_flip_beyond_a_tie_is_what_is_told_and_kept(small_onnx: Path, tmp_path: Path) -> None:
+    # Patch 2 of the second kind flips; another kind differs more, but within what is allowed.
+    kinds = {"far": np.zeros((6, 1, 2, 2), np.float32), "flips": np.ones((6, 1, 2, 2), np.float32)}
+    kinds["flips"][2] = 2
+
+    def reference(batch: Floats) -> Floats:
+        return np.tile(np.float32([0.3, 0.6]), (len(batch), 1))
+
+    def candidate(batch: Floats) -> Floats:
+        answers = reference(batch)
+        answers[batch[:, 0, 0, 0] == 0] += np.float32([0, 0.19])
+        answers[batch[:, 0, 0, 0] == 2] = [0.46, 0.45]
+        return answers
+
+    with pytest.raises(BenexpError, match=r"a patch of the flips ones gets another class, beyond a tie"):
+        export_checked(
+            tmp_path / "m.onnx",
+            lambda made: shutil.copy(small_onnx, made) and None,
+            lambda made: candidate,
+            what="it",
+            reference=reference,
+            patches=kinds,
+            tolerance=0.2,
+            about={"reference": "that"},
+            hint="mend it",
+        )
+    with np.load(tmp_path / "m.worst.npz") as worst:
+        assert str(worst["kind"]) == "flips"
+        assert (worst["patch"] == 2).all()
+        assert worst["reference"].argmax() != worst["candidate"].argmax()

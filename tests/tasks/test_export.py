@@ -79,7 +79,7 @@ def test_over_tolerance_leaves_the_file_of_before_and_the_worst_patch(
     before = path.read_bytes()
     arguments = ["task=export", "model=demo", f"output_folder={path.parent}", "export.tolerance.fp32=1e-12"]
     assert main(arguments) == 1
-    assert f"the patch that differs most is in {path.with_suffix('.worst.npz')}" in caplog.text
+    assert f"the patch that tells most is in {path.with_suffix('.worst.npz')}" in caplog.text
     assert path.read_bytes() == before
     assert f"the older {path} is still there, unchanged" in caplog.text
     path.with_suffix(".worst.npz").unlink()
@@ -99,9 +99,21 @@ def test_int8_is_calibrated_and_checked_on_the_products_named(exported: list[str
     item = json.loads(Path(record["path"]).with_suffix(".stac.json").read_text())["properties"]["benexp:parity"]
     assert item["max_abs_diff"] <= item["max_abs_diff_all"] == record["parity"]["max_abs_diff_all"]
     assert "backend=onnxruntime-cpu backend.precision=int8" in said[-1]
-    with pytest.raises(BenexpError, match="differs from the fp32 model"):
+    with pytest.raises(BenexpError, match="differs from demo-fp32.onnx"):
         export(tmp_path / "none", *exported, *asked, "export.tolerance.int8=1e-9")
     assert [path.name for path in (tmp_path / "none").iterdir()] == ["demo-int8.worst.npz"]
+
+
+def test_an_int8_file_is_not_quantised_again(exported: list[str], tmp_path: Path) -> None:
+    product = write_folder(tmp_path / "product", size=(240, 240))
+    asked = (f"tile_folder={product}", "offset=none", "calibration.patches=4", "export.precision=int8")
+    made = export(tmp_path / "out", *exported, *asked, "export.tolerance.int8=1")
+    assert made["parity"]["reference"].endswith(".onnx (fp32)")
+    again = ("model=onnx", f"model.path={made['path']}", *asked)
+    with pytest.raises(BenexpError, match="demo-int8.onnx is int8 already"):
+        export(tmp_path / "again", *again)
+    with pytest.raises(BenexpError, match="in a form that TensorRT does not take"):
+        export(tmp_path / "again", *again, "export.format=tensorrt", "export.batch=8")
 
 
 def test_openvino_files(exported: list[str], tmp_path: Path) -> None:
