@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from benexp.models.published import sha256
@@ -17,9 +18,18 @@ def engines_of(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_mtime_ns for file in folder.glob("*.engine")}
 
 
-def take_note(folder: Path) -> None:
-    """Write down the hashes of the engines in `folder` as they are; several processes may do so at once."""
-    hashes = {file.name: sha256(file) for file in folder.glob("*.engine")}
+def take_note(folder: Path, before: Mapping[str, int]) -> None:
+    """Write down the hashes of the engines in `folder` that are not as `engines_of` saw them `before`.
+
+    What was noted of the others stands. Several processes may do so at once: a note that is lost costs a rebuild.
+    """
+    noted = _noted(folder)
+    hashes = {}
+    for name, written in engines_of(folder).items():
+        if before.get(name) != written:
+            hashes[name] = sha256(folder / name)
+        elif name in noted:
+            hashes[name] = noted[name]
     with tempfile.TemporaryDirectory(dir=folder, prefix=".notes-") as scratch:
         made = Path(scratch) / _NOTES
         made.write_text(json.dumps(hashes, indent=2) + "\n")
@@ -28,9 +38,23 @@ def take_note(folder: Path) -> None:
 
 def drop_damaged(folder: Path) -> None:
     """Delete the engines that are not as `take_note` saw them: damaged since, or never finished."""
-    notes = folder / _NOTES
-    hashes = json.loads(notes.read_text()) if notes.is_file() else {}
+    hashes = _noted(folder)
     for file in folder.glob("*.engine"):
         if hashes.get(file.name) != sha256(file):
             log.warning("%s is damaged, or was not finished: building it anew", file)
             file.unlink(missing_ok=True)
+
+
+def _noted(folder: Path) -> dict[str, str]:
+    """The hash of each engine that was noted; none where the notes cannot be read."""
+    notes = folder / _NOTES
+    try:
+        hashes = json.loads(notes.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:  # neither JSON nor text
+        hashes = None
+    if isinstance(hashes, dict):
+        return hashes
+    log.warning("%s is damaged: taking no engine beside it for whole", notes)
+    return {}

@@ -204,7 +204,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
         super()._open()
         # With the one shape that is asked for, engines are built when the session is made.
         if self._engines is not None and engines_of(self._engines) != self._engines_before:
-            take_note(self._engines)
+            take_note(self._engines, self._engines_before)
 
     @classmethod
     def _find_libraries(cls) -> None:
