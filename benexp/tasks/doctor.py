@@ -63,14 +63,18 @@ def _plan(backends: Mapping[str, Mapping[str, Any]], model: str, say: Callable[[
     """Say what would be tried. Opens, fetches and exports nothing."""
     say(f"\nwould try on {model}, exporting files where a backend needs them:\n")
     width = max(map(len, backends))
+    records: list[dict[str, Any]] = []
     for name, backend in backends.items():
-        for device, trials in groupby(trials_of(backend), key=lambda trial: trial.device):
-            say(f"{name:<{width}}  {device:<6}  {' '.join(trial.precision for trial in trials)}")
-    return [
-        {"backend": name, "trial": dataclasses.asdict(trial)}
-        for name, backend in backends.items()
-        for trial in trials_of(backend)
-    ]
+        trials = _trials(backend)
+        if isinstance(trials, Outcome):
+            for line in _rows(width, name, [trials]):
+                say(line)
+            records.append({"backend": name, **dataclasses.asdict(trials)})
+            continue
+        for device, alike in groupby(trials, key=lambda trial: trial.device):
+            say(f"{name:<{width}}  {device:<6}  {' '.join(trial.precision for trial in alike)}")
+        records += [{"backend": name, "trial": dataclasses.asdict(trial)} for trial in trials]
+    return records
 
 
 def _model(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
@@ -96,11 +100,18 @@ def _yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _try(backend: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> list[Outcome]:
+def _trials(backend: Mapping[str, Any]) -> list[Trial] | Outcome:
+    """What there is to try of a backend, or why nothing of it can be."""
     try:
-        trials = trials_of(backend)
+        return trials_of(backend)
     except BenexpError as error:
-        return [Outcome(Trial(str(backend.get("precision", "")), ""), "does not work", str(error))]
+        return Outcome(Trial(str(backend.get("precision", "")), ""), "does not work", str(error))
+
+
+def _try(backend: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> list[Outcome]:
+    trials = _trials(backend)
+    if isinstance(trials, Outcome):
+        return [trials]
     return try_backend(
         backend,
         trials,

@@ -202,6 +202,13 @@ def test_a_dry_run_says_what_it_would_try(monkeypatch: pytest.MonkeyPatch) -> No
     assert re.search(r"^Moody +cpu +fp32 bf16 fp16 int8$", text, re.MULTILINE)
 
 
+def test_a_dry_run_says_what_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "null", "Wrong")
+    records, text = consult(f"backend._target_={__name__}.Wrong", "backend.precision=int8", "dry_run=true")
+    assert [record.get("verdict") for record in records] == [None, "does not work"]
+    assert re.search(r"^Wrong +int8 +does not work\n +backend\.precision=int8: Wrong takes fp32$", text, re.MULTILINE)
+
+
 @pytest.mark.long
 def test_all_shipped_backends() -> None:
     records, text = consult()
