@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
+from benexp.backends.gpu_clock import GpuClock
 from benexp.backends.torch_cutting import cut_batches
 from benexp.errors import BenexpError
 from benexp.tensorrt import WORKSPACE_GB, Engine, Gpu, library
@@ -71,8 +72,14 @@ class TensorrtBackend(Backend):
             return np.empty((0, len(self.spec.classes)), np.float32)
         with torch.inference_mode(), self._gpu.current():
             batches = cut_batches(self, chunk, valid, origins, self._gpu.device, torch.contiguous_format)
-            answers = [self._whole(self._engine(patches), len(patches))[:count] for patches, count in batches]
+            answers = []
+            clock = GpuClock(self._gpu.device) if self.on_batch else None
+            for patches, count in batches:
+                with clock.batch() if clock else self._batch():
+                    answers.append(self._whole(self._engine(patches), len(patches))[:count])
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
+        if clock and self.on_batch:
+            clock.tell(self.on_batch)
         return answer
 
     def _is_out_of_memory(self, error: Exception) -> bool:

@@ -1,7 +1,5 @@
 """PyTorch, running the checkpoint as it is."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +7,7 @@ import numpy.typing as npt
 
 from benexp import cores
 from benexp.backends.base import Backend, Needs
+from benexp.backends.gpu_clock import GpuClock
 from benexp.backends.torch_cutting import cut_batches
 from benexp.errors import BenexpError
 
@@ -27,8 +26,6 @@ class TorchBackend(Backend):
 
     _model: Any = None
     _threads_before: int | None = None
-    _events: list[tuple[Any, Any]]
-    """When the GPU began and ended each batch."""
 
     def __init__(self, *args: Any, compile: bool = False, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
@@ -83,32 +80,16 @@ class TorchBackend(Backend):
         # itself switches cuDNN off unless told otherwise.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             batches = cut_batches(self, chunk, valid, origins, self.device, torch.channels_last)
-            answers, self._events = [], []
+            answers = []
+            clock = GpuClock(self.device) if self.on_batch and self._kind == "cuda" else None
             for patches, count in batches:
-                with self._batch():
+                with clock.batch() if clock else self._batch():
                     # A copy, since CUDA graphs answer in the same memory every time; read when all is under way.
                     answers.append(self._whole(self._model(patches), len(patches))[:count].clone())
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
-        if self.on_batch:
-            for begun, ended in self._events:
-                self.on_batch(begun.elapsed_time(ended) / 1000)
+        if clock and self.on_batch:
+            clock.tell(self.on_batch)
         return answer
-
-    @contextmanager
-    def _batch(self) -> Iterator[None]:
-        if self._kind == "cpu" or not self.on_batch:
-            with super()._batch():
-                yield
-            return
-        import torch
-
-        # The GPU's own clock, which is read when all is done: here batches are only put into its queue.
-        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        stream = torch.cuda.current_stream(self.device)
-        begun.record(stream)
-        yield
-        ended.record(stream)
-        self._events.append((begun, ended))
 
     def _is_out_of_memory(self, error: Exception) -> bool:
         import torch

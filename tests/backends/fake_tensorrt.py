@@ -7,6 +7,7 @@ runs an "engine" as the ONNX file that it was built from, on ONNX Runtime, at th
 import ctypes
 import enum
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -53,6 +54,23 @@ class FakeGpu:
         yield
 
 
+class FakeEvent:
+    """One of CUDA's: two of them tell the milliseconds between them."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+        self.at: float | None = None
+
+    def record(self, stream: Any) -> None:
+        assert stream == STREAM
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        assert self.at is not None
+        assert end.at is not None
+        return 1000 * (end.at - self.at)
+
+
 @pytest.fixture
 def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     fake = make_fake()
@@ -61,6 +79,8 @@ def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         monkeypatch.setattr(module, "Gpu", FakeGpu)
     for module in (benexp.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "gpu_name", lambda *_: GPU)
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: STREAM)
     benexp.tensorrt.logger.cache_clear()
     yield fake
     benexp.tensorrt.logger.cache_clear()

@@ -49,6 +49,17 @@ def test_answers_are_those_of_the_model(
     assert said["workspace_gb"] == 4
 
 
+def test_every_batch_is_timed(fake_tensorrt: Fake, small_model: ModelSpec) -> None:  # noqa: F811
+    seconds: list[float] = []
+    with make_backend(config(), small_model) as backend:
+        backend.on_batch = seconds.append
+        backend.classify(CHUNK, VALID, ORIGINS)
+        backend.on_batch = None
+        backend.classify(CHUNK, VALID, ORIGINS)
+    assert len(seconds) == 3
+    assert min(seconds) > 0
+
+
 def test_out_of_memory_builds_for_half_the_batch(
     fake_tensorrt: Fake,  # noqa: F811
     small_model: ModelSpec,
