@@ -1,8 +1,10 @@
-"""What tests of several folders share: a cache of their own, and one small model."""
+"""What tests of several folders share: a cache of their own, one small model, and a real browser, started once."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,15 @@ os.environ["BENEXP_TRACKING"] = "none"
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from tests.models.builders import model_config
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,3 +52,16 @@ def small_onnx(small_model: ModelSpec) -> Path:
     from exporters.cached import cached
 
     return cached(small_model, "onnx")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless chromium with a profile of its own. Skips where there is none, or nothing to drive it."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("NO BROWSER: pages are not tested; on Debian: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: pages are not tested; pip install '.[dev]'")
+    with api.sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield chrome
+        chrome.close()

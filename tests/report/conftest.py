@@ -1,33 +1,10 @@
-"""A real browser for the tests of pages: Debian's chromium, driven by playwright, started once."""
+"""Pages that tests open in a real browser, and what goes wrong on them."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A headless chromium with a profile of its own. Skips where there is none, or nothing to drive it."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("NO BROWSER: pages are not tested; on Debian: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: pages are not tested; pip install '.[dev]'")
-    with api.sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield chrome
-        chrome.close()
 
 
 class Visit:

@@ -1,7 +1,6 @@
 """A real MLflow server: a sweep of four jobs at once, read back through MLflow's client and seen in its pages."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,8 +18,6 @@ import pytest
 from benexp.demo.product import write_product
 from benexp.models.synthetic import varied_patches
 from benexp.tracking.sending import Destination, import_mlflow
-
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -158,20 +155,16 @@ def test_a_run_is_gone_on_with_where_it_is_there_still(sweep: Sweep) -> None:
     assert other not in (run, destination.open("out", "", 6, "0" * 32))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-def test_the_sweep_is_seen_in_mlflows_pages(sweep: Sweep, tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 800})
-        experiment = f"{sweep.uri}/#/experiments/{sweep.parent.info.experiment_id}"
-        page.goto(f"{experiment}/runs")
-        page.get_by_text(sweep.parent.info.run_name, exact=True).first.wait_for(timeout=60_000)
-        # The cross beside it unfolds what lies beneath.
-        page.locator('[col-id="attributes.`Run Name`"] button').first.click()
-        for run in sweep.jobs:
-            page.get_by_text(run.info.run_name, exact=True).first.wait_for(timeout=60_000)
-        page.goto(f"{experiment}/runs/{sweep.jobs[0].info.run_id}")
-        page.get_by_text("patches_per_second", exact=True).first.wait_for(timeout=60_000)
-        page.screenshot(path=tmp_path / "run.png")
-        browser.close()
+def test_the_sweep_is_seen_in_mlflows_pages(sweep: Sweep, browser: Any, tmp_path: Path) -> None:
+    page = browser.new_page(viewport={"width": 1600, "height": 800})
+    experiment = f"{sweep.uri}/#/experiments/{sweep.parent.info.experiment_id}"
+    page.goto(f"{experiment}/runs")
+    page.get_by_text(sweep.parent.info.run_name, exact=True).first.wait_for(timeout=60_000)
+    # The cross beside it unfolds what lies beneath.
+    page.locator('[col-id="attributes.`Run Name`"] button').first.click()
+    for run in sweep.jobs:
+        page.get_by_text(run.info.run_name, exact=True).first.wait_for(timeout=60_000)
+    page.goto(f"{experiment}/runs/{sweep.jobs[0].info.run_id}")
+    page.get_by_text("patches_per_second", exact=True).first.wait_for(timeout=60_000)
+    page.screenshot(path=tmp_path / "run.png")
+    page.close()
