@@ -16,6 +16,9 @@ from benexp.errors import BenexpError
 from benexp.files import replacing
 from benexp.window import Window
 
+DAMAGED = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What reading an .npz file raises when its bytes are not those that were saved."""
+
 
 def positions(length: int, patch_size: int, stride: int) -> npt.NDArray[np.int64]:
     """Patch origins along an axis of `length` pixels: 0, stride, 2 stride, ... and a last one clamped to the edge.
@@ -163,7 +166,7 @@ class ProbabilityGrid:
                     return None
                 valid = np.unpackbits(saved["valid"], axis=1, count=patches.tile_shape[1]).astype(bool)
                 grid = cls(patches, saved["probabilities"], saved["classified"], valid)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGED as error:
             raise BenexpError(f"{path}: not a probability grid ({error}): delete it or say resume=false") from error
         shapes = grid.probabilities.shape[:2], grid.classified.shape, grid.valid.shape
         if shapes != (patches.shape, patches.shape, patches.tile_shape):

@@ -18,7 +18,7 @@ from benexp.blending import blend, window_weights
 from benexp.grid import Chunk, PatchGrid, ProbabilityGrid, valid_share
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
-from benexp.plausibility import Content
+from benexp.plausibility import Content, tally
 from benexp.progress import progress
 from benexp.rasters import BLOCK
 from benexp.unfinished import UnfinishedGrid
@@ -49,7 +49,7 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model says of the patches of one chunk, and which of its pixels are usable."""
+    """What the model says of the patches of one chunk, which of its pixels are usable, and what they hold."""
 
     probabilities: npt.NDArray[np.float32]
     """[rows, cols, classes]: 0 where a patch was skipped."""
@@ -57,6 +57,8 @@ class Answers:
     """[rows, cols]."""
     valid: npt.NDArray[np.bool_]
     """[h, w] of the chunk's window."""
+    tally: npt.NDArray[np.int64]
+    """See plausibility.tally."""
 
 
 def classify(
@@ -72,25 +74,25 @@ def classify(
 ) -> ProbabilityGrid:
     """The model's answers for every patch of a tile. The next chunk is read while the backend works on this one.
 
-    Chunks that `unfinished` has are taken from it, the others are kept in it as they come, and shown to `content`.
+    Chunks that `unfinished` has are taken from it, the others are kept in it as they come; see `gather`.
     """
 
-    def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         with clocks.stage("read"):
             pixels, valid = tile.read(chunk.window)
-            if content:
-                content.look(pixels, valid)
-            return pixels, valid
+            return pixels, valid, tally(pixels, valid)
 
     def answered(chunks: Sequence[Chunk]) -> Generator[tuple[Chunk, Answers], None, None]:
         with ThreadPoolExecutor(1, "read-ahead") as reader:
-            for chunk, (pixels, valid) in zip(chunks, in_order(reader, read, chunks), strict=True):
+            for chunk, (pixels, valid, held) in zip(chunks, in_order(reader, read, chunks), strict=True):
                 with clocks.stage("infer"):
                     answers = classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
-                yield chunk, answers
+                yield chunk, Answers(*answers, valid, held)
 
     classes = len(backend.spec.classes)
-    return gather(answered, patches, classes, chunk_size=chunk_size, clocks=clocks, unfinished=unfinished)
+    return gather(
+        answered, patches, classes, chunk_size=chunk_size, clocks=clocks, unfinished=unfinished, content=content
+    )
 
 
 def classify_chunk(
@@ -100,13 +102,13 @@ def classify_chunk(
     chunk: Chunk,
     patch_size: int,
     min_valid: float,
-) -> Answers:
-    """The answers for one chunk, of which `pixels` [bands, h, w] and the `valid` ones [h, w] were read."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Probabilities, and which patches have them, of a chunk with `pixels` [bands, h, w] and `valid` [h, w]."""
     wanted = valid_share(valid, chunk.origins, patch_size) >= min_valid
     answers = backend.classify(pixels, valid, chunk.origins[wanted])
     probabilities = np.zeros((len(wanted), answers.shape[1]), np.float32)
     probabilities[wanted] = answers
-    return Answers(probabilities.reshape(*chunk.shape, -1), wanted.reshape(chunk.shape), valid)
+    return probabilities.reshape(*chunk.shape, -1), wanted.reshape(chunk.shape)
 
 
 def gather(
@@ -117,10 +119,14 @@ def gather(
     chunk_size: int,
     clocks: StageClocks,
     unfinished: UnfinishedGrid | None = None,
+    content: Content | None = None,
 ) -> ProbabilityGrid:
-    """A grid of what is `answered`, in any order, of the chunks that `unfinished` does not have; it keeps them."""
+    """A grid of what is `answered`, in any order, of the chunks that `unfinished` does not have; it keeps them.
+
+    What all of them hold, those of an earlier run too, is added to `content`.
+    """
     grid = ProbabilityGrid.empty(patches, classes)
-    done = unfinished.restore(grid) if unfinished else np.zeros(patches.shape, bool)
+    done = unfinished.restore(grid, content) if unfinished else np.zeros(patches.shape, bool)
     chunks = [chunk for chunk in patches.chunks(chunk_size) if not done[chunk.rows, chunk.cols].all()]
     count = sum(len(chunk.origins) for chunk in chunks)
     with (
@@ -131,9 +137,11 @@ def gather(
             grid.valid[chunk.window.slices] |= answers.valid
             grid.probabilities[chunk.rows, chunk.cols] = answers.probabilities
             grid.classified[chunk.rows, chunk.cols] = answers.classified
+            if content:
+                content.add(answers.tally)
             if unfinished:
                 with clocks.stage("write"):
-                    unfinished.keep(grid, chunk)
+                    unfinished.keep(grid, chunk, answers.tally)
             bar.update(len(chunk.origins))
     return grid
 

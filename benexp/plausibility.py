@@ -22,8 +22,22 @@ FEW = 0.001
 """The share of pixels that may be darker than the offset alone, where it was left in."""
 
 
+def tally(pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """What the bands of a window of model DN [bands, h, w] hold where `valid` [h, w].
+
+    [bands, n]: the lowest and the highest, then how many pixels are in each bin.
+    """
+    seen = pixels[:, ::STEP, ::STEP][:, valid[::STEP, ::STEP]]
+    made = np.zeros((len(pixels), 2 + _BINS), np.int64)
+    made[:, 0] = seen.min(1, initial=np.iinfo(np.uint16).max)
+    made[:, 1] = seen.max(1, initial=0)
+    for counts, values in zip(made[:, 2:], seen, strict=True):
+        counts += np.bincount(np.minimum(values // _BIN, _BINS - 1), minlength=_BINS)
+    return made
+
+
 class Content:
-    """Counts what the bands of a tile hold, as it is read; from any one thread."""
+    """What the bands of a tile hold: the sum of its chunks' tallies."""
 
     def __init__(self, bands: Sequence[str]) -> None:
         self._bands = tuple(bands)
@@ -31,21 +45,8 @@ class Content:
         self._low = np.full(len(self._bands), np.iinfo(np.uint16).max)
         self._high = np.zeros(len(self._bands), np.int64)
 
-    def look(self, pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> None:
-        """Take in a window's model DN [bands, h, w], where `valid` [h, w]."""
-        seen = pixels[:, ::STEP, ::STEP][:, valid[::STEP, ::STEP]]
-        if seen.size:
-            self._low = np.minimum(self._low, seen.min(1))
-            self._high = np.maximum(self._high, seen.max(1))
-            for count, values in zip(self._counts, seen, strict=True):
-                count += np.bincount(np.minimum(values // _BIN, _BINS - 1), minlength=_BINS)
-
-    def tally(self) -> npt.NDArray[np.int64]:
-        """What was counted [bands, n], for another to `add`."""
-        return np.column_stack((self._low, self._high, self._counts))
-
     def add(self, tally: npt.NDArray[np.int64]) -> None:
-        """Take in what another has counted of the same bands."""
+        """Take in a tally of the same bands."""
         self._low = np.minimum(self._low, tally[:, 0])
         self._high = np.maximum(self._high, tally[:, 1])
         self._counts += tally[:, 2:]

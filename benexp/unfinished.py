@@ -2,15 +2,14 @@
 
 import logging
 import shutil
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benexp.files import replacing
-from benexp.grid import Chunk, ProbabilityGrid
+from benexp.grid import DAMAGED, Chunk, ProbabilityGrid
+from benexp.plausibility import Content
 
 log = logging.getLogger("benexp")
 
@@ -31,15 +30,16 @@ class UnfinishedGrid:
             log.warning("%s: configuration, input or benexp changed since the run that was interrupted: anew", folder)
             shutil.rmtree(other)
 
-    def restore(self, grid: ProbabilityGrid) -> npt.NDArray[np.bool_]:
-        """Put the chunks that are kept into `grid`; which patches [rows, cols] they cover."""
+    def restore(self, grid: ProbabilityGrid, content: Content | None = None) -> npt.NDArray[np.bool_]:
+        """Put the chunks that are kept into `grid`, and what they held into `content`; which patches they cover."""
         done = np.zeros(grid.patches.shape, bool)
         for path in sorted(self._folder.glob("*.npz")):
             try:
                 with np.load(path, allow_pickle=False) as saved:
                     (top, bottom, left, right), window = saved["at"], saved["window"]
                     probabilities, classified, valid = saved["probabilities"], saved["classified"], saved["valid"]
-            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+                    tally = saved["tally"]
+            except DAMAGED as error:
                 log.warning("%s: %s: its patches are classified again", path, error)
                 path.unlink()
                 continue
@@ -48,12 +48,14 @@ class UnfinishedGrid:
             row, col, height, width = window
             pixels = np.unpackbits(valid, axis=1, count=width).astype(bool)
             grid.valid[row : row + height, col : col + width] |= pixels
+            if content:
+                content.add(tally)
             done[top:bottom, left:right] = True
             self.restored += 1
         return done
 
-    def keep(self, grid: ProbabilityGrid, chunk: Chunk) -> None:
-        """Save what `grid` holds of `chunk`, whole or not at all."""
+    def keep(self, grid: ProbabilityGrid, chunk: Chunk, tally: npt.NDArray[np.int64]) -> None:
+        """Save what `grid` holds of `chunk`, and the `tally` of its pixels, whole or not at all."""
         self._folder.mkdir(exist_ok=True)
         rows, cols, window = chunk.rows, chunk.cols, chunk.window
         with replacing(self._folder / f"{rows.start}-{cols.start}.npz") as temporary:
@@ -64,6 +66,7 @@ class UnfinishedGrid:
                 probabilities=grid.probabilities[rows, cols],
                 classified=grid.classified[rows, cols],
                 valid=np.packbits(grid.valid[window.slices], axis=1),
+                tally=tally,
             )
 
     def remove(self) -> None:

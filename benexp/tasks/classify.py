@@ -259,12 +259,13 @@ class Job:
         if self.elsewhere:
             remote = self.elsewhere(self.product, tile, patches, chunking.chunk_size)
             grid = pipeline.gather(
-                lambda chunks: remote.answered(chunks, clocks, content),
+                lambda chunks: remote.answered(chunks, clocks),
                 patches,
                 len(self.spec.classes),
                 chunk_size=chunking.chunk_size,
                 clocks=clocks,
                 unfinished=unfinished,
+                content=content,
             )
             return grid, remote.describe()
         assert self.backend

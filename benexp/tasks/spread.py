@@ -11,7 +11,6 @@ from benexp.grid import Chunk, PatchGrid
 from benexp.measure.clocks import StageClocks
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Answers
-from benexp.plausibility import Content
 from benexp.products import open_product
 from benexp.products.tile import Tile
 from benexp.progress import progress
@@ -78,14 +77,11 @@ class Elsewhere:
         self._numbers = {_corner(chunk): number for number, chunk in enumerate(patches.chunks(chunk_size))}
         self._backend: dict[str, Any] | None = None
 
-    def answered(
-        self, chunks: Sequence[Chunk], clocks: StageClocks, content: Content
-    ) -> Generator[tuple[Chunk, Answers], None, None]:
-        """The answers for `chunks`, as they come; how long they took, and what they hold, is added to the others."""
+    def answered(self, chunks: Sequence[Chunk], clocks: StageClocks) -> Generator[tuple[Chunk, Answers], None, None]:
+        """The answers for `chunks`, as they come; how long they took is added to `clocks`."""
         tasks = [(*self._task, self._numbers[_corner(chunk)]) for chunk in chunks]
         for index, parcel in self._values("chunk", tasks):
             self._backend = self._backend or parcel.backend
-            content.add(parcel.tally)
             for stage, seconds in parcel.seconds.items():
                 clocks.add(stage, seconds)
             yield chunks[index], parcel.answers(chunks[index].window.shape)

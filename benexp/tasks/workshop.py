@@ -19,7 +19,7 @@ from benexp.measure.clocks import StageClocks
 from benexp.measure.nvml import gpu
 from benexp.models.spec import ModelSpec
 from benexp.pipeline import Answers
-from benexp.plausibility import Content
+from benexp.plausibility import tally
 from benexp.products.tile import Tile
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.classify import Job, checked_layers
@@ -43,7 +43,7 @@ class Parcel:
         """What is in it, of a window of this shape [h, w]."""
         bits = np.frombuffer(zlib.decompress(self.valid), np.uint8).reshape(shape[0], -1)
         valid = np.unpackbits(bits, axis=1, count=shape[1]).astype(bool)
-        return Answers(self.probabilities, self.classified, valid)
+        return Answers(self.probabilities, self.classified, valid, self.tally)
 
 
 class TileWorkshop:
@@ -90,18 +90,16 @@ class TileWorkshop:
             raise BenexpError(f"{product}: a worker sees another file than here: workers need the same folders")
         patches = PatchGrid(tile.shape, self._spec.patch_size, config.chunking.stride)
         chunk = patches.chunks(config.chunking.chunk_size)[number]
-        content = Content(self._spec.bands)
         with clocks.stage("load"):
             backend = self._backend.get()
         with clocks.stage("read"):
             pixels, valid = tile.read(chunk.window)
-            content.look(pixels, valid)
+            held = tally(pixels, valid)
         with clocks.stage("infer"):
             min_valid = config.chunking.min_valid
-            answers = pipeline.classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
+            answered = pipeline.classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
         bits = zlib.compress(np.packbits(valid, axis=1).tobytes(), 1)
-        tally, seconds = content.tally(), dict(clocks.seconds)
-        return Parcel(answers.probabilities, answers.classified, bits, tally, seconds, backend.describe())
+        return Parcel(*answered, bits, held, dict(clocks.seconds), backend.describe())
 
     def describe(self) -> dict[str, Any]:
         """What the backend says of itself."""
