@@ -3,13 +3,16 @@
     python benchmarks/scaling.py --size 1200 --tiles 8 --workers 1 2 4 --backends null onnxruntime-cpu --repeats 3
 
 Every run is a whole command, start-up and all, on as many cores as it has workers (BENEXP_CORES), so that an efficiency
-of 1 is what one core does times the workers. The null backend shows what the engine itself costs, the other a real
-model. Then so many tasks that only send back what a chunk does: seconds of the whole, and of the processor in the one
-process that is scheduler and collector, for each. What is estimated of 1,000 workers follows from these numbers alone.
+of 1 is what one core does times the workers. "by hand" is what the machine allows: as many commands without workers
+at once, each on one core, for its share of the tiles. The null backend shows what the engine itself costs, the other a
+real model. Then so many tasks that only send back what a chunk does: seconds of the whole, and of the processor in the
+one process that is scheduler and collector, for each. What is estimated of 1,000 workers follows from these alone.
 """
 
 import argparse
 import os
+import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -41,23 +44,48 @@ class Echo:
 
 def tiles_per_hour(args: argparse.Namespace, backend: str) -> None:
     """Print a table of the runs with this backend."""
-    names = {("local", workers): f"local-{workers}" for workers in args.workers}
-    names |= {("dask", workers): f"dask-{workers}" for workers in args.workers}
-    commands = {}
+    kinds = ("by hand", "local", "dask")
+    names = {(kind, workers): f"{kind.replace(' ', '-')}-{workers}" for kind in kinds for workers in args.workers}
+    commands: dict[str, list[str]] = {}
     for (execution, workers), name in names.items():
-        commands[name] = [
-            *("/usr/bin/env", f"BENEXP_CORES={workers}", "BENEXP_TRACKING=none", sys.executable, "-m", "benexp"),
-            *(f"input_dir={args.work / 'products'}", f"output_folder={args.work / name}", "resume=false"),
-            *("model=demo", f"backend={backend}", f"chunking.chunk_size={args.chunk_size}"),
-            *(f"execution={execution}", f"execution.workers={workers}"),
-        ]
+        if execution == "by hand":
+            shares = [args.work / f"share-{part}-of-{workers}" for part in range(workers)]
+            commands[name] = at_once([command(args, backend, share, f"{name}/{share.name}", 1) for share in shares])
+        else:
+            chosen = [f"execution={execution}", f"execution.workers={workers}"]
+            commands[name] = [*command(args, backend, args.work / "products", name, workers), *chosen]
     runs = interleaved(commands, args.repeats, args.work)
     rate = {name: 3600 * args.tiles / medians(measured).wall_s for name, measured in runs.items()}
-    one = rate[names["local", args.workers[0]]] / args.workers[0]
+    one = rate[names["by hand", args.workers[0]]] / args.workers[0]
     print(f"\n| {backend}: execution | workers | wall s, min to max | tiles/hour | efficiency |\n|---|---|---|---|---|")
     for (execution, workers), name in names.items():
         efficiency = rate[name] / (workers * one)
         print(f"| {execution} | {workers} | {_range(runs[name])} | {rate[name]:.0f} | {efficiency:.2f} |", flush=True)
+
+
+def command(args: argparse.Namespace, backend: str, products: Path, name: str, cores: int) -> list[str]:
+    """A run over the products in a folder, on so many cores."""
+    return [
+        *("/usr/bin/env", f"BENEXP_CORES={cores}", "BENEXP_TRACKING=none", sys.executable, "-m", "benexp"),
+        *(f"input_dir={products}", f"output_folder={args.work / name}", "resume=false"),
+        *("model=demo", f"backend={backend}", f"chunking.chunk_size={args.chunk_size}"),
+    ]
+
+
+def at_once(commands: list[list[str]]) -> list[str]:
+    """One command that runs several beside each other, and fails where one of them does."""
+    started = "\n".join(f'{shlex.join(command)} & all="$all $!"' for command in commands)
+    return ["/bin/sh", "-ec", f"{started}\nfor one in $all; do wait $one; done"]
+
+
+def share_out(args: argparse.Namespace) -> None:
+    """Folders with every n-th of the products for each of n workers."""
+    made = sorted((args.work / "products").glob("*.SAFE"))
+    for workers in args.workers:
+        for part in range(workers):
+            for product in made[part::workers]:
+                copy = args.work / f"share-{part}-of-{workers}" / product.name
+                shutil.copytree(product, copy, copy_function=os.link)
 
 
 def _range(runs: list[Measured]) -> str:
@@ -104,6 +132,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {args.tiles} tiles of {args.size} pixels, {args.repeats} repeats", file=sys.stderr)
     for seed in range(args.tiles):
         write_product(args.work / "products", args.size, seed)
+    share_out(args)
     for backend in args.backends:
         tiles_per_hour(args, backend)
     central_cost(args)
