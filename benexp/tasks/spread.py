@@ -29,9 +29,19 @@ def engine(config: Config, overrides: Sequence[str], spec: ModelSpec, found: Seq
     return Processes(workshop, min(config.execution.workers, len(found)))
 
 
+RENDERING = 0.25
+"""How much of a tile's time is left to the one place that renders, where its chunks are classified by all workers."""
+
+
 def whole_tiles(engine: Engine, found: Sequence[Path]) -> Sequence[Path]:
-    """Those products that go to one worker each; the chunks of the others go to all, so that none stands idle."""
-    return found[: len(found) // engine.workers * engine.workers] if engine.shares_chunks else found
+    """Those products that go to one worker each; the chunks of the last ones go to all, where that is sooner done.
+
+    Left over from full rounds, n tiles take as long as one if each has a worker. In chunks they take n times as long
+    as one that all workers share, and as its rendering, which nobody shares.
+    """
+    left = len(found) % engine.workers
+    shared = engine.shares_chunks and left * (1 / engine.workers + RENDERING) < 1
+    return found[: len(found) - left] if shared else found
 
 
 def classify_tiles(

@@ -2,10 +2,13 @@
 
 import pickle
 import zlib
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from benexp.tasks.spread import whole_tiles
 from benexp.tasks.workshop import Parcel, on_its_gpu
 
 
@@ -36,3 +39,23 @@ def test_workers_of_a_machine_take_its_gpus_in_turn(
         "benexp.tasks.workshop.gpu", lambda name: object() if int(name.partition(":")[2]) < there else None
     )
     assert on_its_gpu({"device": device}, number) == taken
+
+
+@pytest.mark.parametrize(
+    ("tiles", "workers", "shared"),
+    [
+        (1, 2, 1),  # 1/2 + 1/4 of a tile's time
+        (1, 20, 1),
+        (3, 20, 3),  # 3/20 + 3/4
+        (4, 20, 0),  # 4/20 + 4/4: longer than one worker takes over each
+        (43, 20, 3),
+        (40, 20, 0),
+        (1, 1, 0),
+    ],
+)
+def test_the_last_tiles_are_shared_where_that_is_sooner_done(tiles: int, workers: int, shared: int) -> None:
+    found = [Path(str(number)) for number in range(tiles)]
+    engine = SimpleNamespace(workers=workers, shares_chunks=True)
+    assert whole_tiles(engine, found) == found[: tiles - shared]  # type: ignore[arg-type]
+    engine.shares_chunks = False
+    assert whole_tiles(engine, found) == found  # type: ignore[arg-type]
