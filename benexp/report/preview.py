@@ -79,7 +79,8 @@ def write_preview(
     if not legend:
         draw.text((_MARGIN, top + size[1] + _MARGIN), "Nothing was classified", QUIET, font(22))
     with replacing(path) as temporary:
-        page.save(temporary, optimize=True)
+        # Higher levels take several times as long to save a hundredth of the file.
+        page.save(temporary, compress_level=4)
 
 
 def _percent(share: float) -> str:
