@@ -143,13 +143,16 @@ def describe_file(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
 
 
-def summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object]) -> None:
-    """Say in a few lines what was written and how long each stage took."""
+def summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object], briefly: bool) -> None:
+    """Say what was written and how long each stage took: a line for each file, or `briefly` one for all."""
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
     patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
     if resumed := record["resumed_chunks"]:
         patches += f" ({resumed} chunks of them by a run that was interrupted)"
     say(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
+    if briefly:
+        say(f"  written to {folder}")
+        return
     say(f"written to {folder}:")
     for name, about in record["files"].items():
         say(f"  {about['bytes'] / 1e6:9.2f} MB  {name}")
