@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benexp.errors import BenexpError
+from benexp.progress import AboveBars, above_bars
 from benexp.usage import conf_folder, groups
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def set_up_logging() -> None:
     """Messages of benexp go to stderr, one line each."""
-    logging.basicConfig(format="benexp: %(levelname)s%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="benexp: %(levelname)s%(message)s", handlers=[AboveBars(sys.stderr)])
     log.setLevel(logging.INFO)
     for level, words in ((logging.INFO, ""), (logging.WARNING, "warning: "), (logging.ERROR, "error: ")):
         logging.addLevelName(level, words)
@@ -106,7 +107,8 @@ def set_up_logging() -> None:
 def say(text: str) -> None:
     """Print for the user, and go on where nobody listens any more (`benexp ... | head -1`)."""
     try:
-        print(text, flush=True)
+        with above_bars():
+            print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

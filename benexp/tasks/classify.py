@@ -24,6 +24,7 @@ from benexp.pipeline import Rendered
 from benexp.plausibility import Content, check_answers
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
+from benexp.progress import progress
 from benexp.rasters import RasterWriter
 from benexp.report.stac import item_name, write_collection, write_item
 from benexp.tasks import results
@@ -58,11 +59,12 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     outcomes = _spread if config.execution.name != "local" or config.execution.workers > 1 else _in_turn
     made: dict[Path, dict[str, Any]] = {}
     failures: list[str] = []
+    many = len(found) > 1
     with contextlib.closing(outcomes(config, overrides, spec, found, say)) as coming:
-        for product, outcome in coming:
+        for product, outcome in progress(coming, total=len(found), desc="tiles", unit="tile") if many else coming:
             if not isinstance(outcome, BenexpError):
                 made[product] = outcome
-            elif len(found) == 1:
+            elif not many:
                 raise outcome
             else:
                 failures.append(product.name)
@@ -188,7 +190,7 @@ class Job:
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
                 results.publish(made, folder, record)
-        results.summarise(folder, record, self.say)
+        results.summarise(folder, record, self.say, briefly=in_collection(self.config))
         return record
 
     def _verify(self, tile: Tile, clocks: StageClocks) -> None:

@@ -13,7 +13,6 @@ from benexp.models.spec import ModelSpec
 from benexp.pipeline import Answers
 from benexp.products import open_product
 from benexp.products.tile import Tile
-from benexp.progress import progress
 from benexp.tasks.workshop import TileWorkshop
 
 
@@ -58,17 +57,15 @@ def classify_tiles(
         else:
             todo.append(product)
             names |= {name: product} if name else {}
-    with progress(total=len(todo), desc="classify", unit="tile") as bar:
-        for number, outcome in engine.outcomes("tile", [(product.absolute(),) for product in todo]):
-            tell(outcome)
-            bar.update()
-            if outcome.error:
-                yield todo[number], outcome.error
-            else:
-                record, said = outcome.value
-                for text in said:
-                    say(text)
-                yield todo[number], record
+    for number, outcome in engine.outcomes("tile", [(product.absolute(),) for product in todo]):
+        tell(outcome)
+        if outcome.error:
+            yield todo[number], outcome.error
+        else:
+            record, said = outcome.value
+            for text in said:
+                say(text)
+            yield todo[number], record
 
 
 def _name(product: Path) -> str | None:
