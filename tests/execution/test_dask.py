@@ -6,11 +6,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from benexp import BenexpError, classify
 from benexp.app import main
+from benexp.config import Execution
+from benexp.execution.clusters import cluster
 from tests.execution.conftest import Dask
 from tests.execution.troubles import ASKED, ROOT, files, noted
 from tests.products.builders import random_arrays, write_folder
@@ -109,6 +113,22 @@ def test_without_the_library_it_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(BenexpError, match=r"needs distributed: pip install 'benexp\[dask\]'"):
         classify(safe, tmp_path / "out", *ASKED, "execution=dask")
+
+
+def test_the_dashboard_is_there_for_this_machine_alone() -> None:
+    with cluster(Execution("dask", workers=1, threads=1)) as made:
+        made.wait_for_workers(1)
+        with urlopen(made.dashboard_link) as page:
+            assert b"bokeh" in page.read().lower()
+        here = psutil.Process()
+        listening = [
+            connection.laddr.ip
+            for process in (here, *here.children(recursive=True))
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    # The scheduler's port and the dashboard's, and the worker's.
+    assert len(listening) >= 3 and set(listening) == {"127.0.0.1"}
 
 
 @pytest.mark.long
