@@ -5,7 +5,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -20,7 +21,7 @@ from benexp.execution.work import Bench, Outcome, Task, Workshop, surroundings
 log = logging.getLogger("benexp")
 
 RETRIES = 3
-"""How often processes may die before what they were at is given up."""
+"""How often processes may die over a task, or beside it, before it is tried alone: the next death is its own."""
 PATIENCE = 10
 """Seconds in which a process whose parent died may tidy up."""
 
@@ -48,29 +49,47 @@ class Processes:
 
     def outcomes(self, method: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
         """See Engine."""
-        left = dict(enumerate(tasks))
-        for _ in range(RETRIES + 1):
-            pool = self._started()
-            try:
-                # When a process dies, the pool stops the others too: they go on from the chunks they had saved.
-                waiting: dict[Future[Outcome], int] = {
-                    pool.submit(_work, method, task): number for number, task in left.items()
-                }
-                while waiting:
-                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        number = waiting.pop(future)
-                        outcome = future.result()
-                        del left[number]
-                        yield number, outcome
-                return
-            except BrokenProcessPool:
-                self._stop()
-                log.warning("a worker process was killed (was memory short?): what it was at is done again")
-        raise BenexpError(
-            f"worker processes were killed {RETRIES + 1} times, with {len(left)} of {len(tasks)} tasks left: see "
-            f"whether memory is short, and choose fewer execution.workers or a smaller chunking.chunk_size; "
-            f"what is done is kept"
-        )
+        together, alone = deque(range(len(tasks))), deque[int]()
+        deaths = Counter[int]()
+        while together or alone:
+            # What was often under way when a process died comes last, by itself: then it is known who kills.
+            queue = together or deque([alone.popleft()])
+            at_once = self.workers if queue is together else 1
+            killed = yield from self._until_one_dies(method, tasks, queue, at_once)
+            if not killed:
+                continue
+            # When a process dies, the pool stops the others too: they go on from the chunks they had saved.
+            self._stop()
+            if queue is not together:
+                yield killed[0], Outcome(None, _deadly(), ())
+                continue
+            log.warning("a worker process was killed (was memory short?): what it was at is done again")
+            deaths.update(killed)
+            together.extendleft(number for number in killed if deaths[number] < RETRIES)
+            alone.extend(number for number in killed if deaths[number] >= RETRIES)
+
+    def _until_one_dies(
+        self, method: str, tasks: Sequence[Task], queue: deque[int], at_once: int
+    ) -> Generator[tuple[int, Outcome], None, list[int]]:
+        """Work through the numbers in `queue`; those that were under way when a process died, if one did."""
+        under_way: dict[Future[Outcome], int] = {}
+        killed: list[int] = []
+        while under_way or (queue and not killed):
+            while queue and not killed and len(under_way) < at_once:
+                number = queue.popleft()
+                try:
+                    under_way[self._started().submit(_work, method, tasks[number])] = number
+                except BrokenProcessPool:
+                    killed.append(number)  # an idle one died
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                number = under_way.pop(future)
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    killed.append(number)
+                else:
+                    yield number, outcome
+        return killed
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -89,6 +108,13 @@ class Processes:
             for process in multiprocessing.active_children():
                 process.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+def _deadly() -> BenexpError:
+    return BenexpError(
+        f"worker processes were killed {RETRIES + 1} times over it: see whether memory is short, and choose fewer "
+        f"execution.workers or a smaller chunking.chunk_size; what was classified is kept"
+    )
 
 
 def _begin(workshop: Workshop, counter: Any, environment: dict[str, str]) -> None:

@@ -3,11 +3,13 @@
 import logging
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from benexp.app import main
+from benexp.execution.local import RETRIES, Processes
 from tests.execution.troubles import ASKED, files, noted
 from tests.products.builders import random_arrays, write_folder
 
@@ -47,16 +49,48 @@ def test_two_processes_make_the_same_files_also_where_one_is_killed(
 
 
 @pytest.mark.long
-def test_processes_that_die_again_and_again_are_given_up(
+def test_a_tile_that_kills_its_process_is_given_up_and_the_others_are_not(
     products: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
-    (notes / "die-always").touch()
-    shutil.copytree(products / "a", tmp_path / "products" / "a")
+    (notes / "die-bright").touch()
+    for name in ("a", "b"):
+        shutil.copytree(products / name, tmp_path / "products" / name)
+    bright = {band: array // 2 + 40_000 for band, array in random_arrays((200, 160)).items()}
+    write_folder(tmp_path / "products" / "0", arrays=bright)
     asked = [f"input_dir={tmp_path / 'products'}", "offset=none", *ASKED, f"backend.folder={notes}"]
     assert main([*asked, f"output_folder={tmp_path / 'out'}", "execution.workers=2"]) == 1
-    assert "worker processes were killed 4 times, with 1 of 1 tasks left" in caplog.messages[-1]
+    assert "0: worker processes were killed 4 times over it" in caplog.text
+    assert caplog.messages[-1] == "1 of 3 products failed: 0"
+    assert {path.parent.name for path in tmp_path.glob("out/*/run.json")} == {"a", "b"}
+
+
+def test_more_deaths_than_tries_of_one_tile_do_not_end_the_run(tmp_path: Path) -> None:
+    with Processes(Mortals(tmp_path), workers=2) as engine:
+        outcomes = dict(engine.outcomes("live", [(number,) for number in range(RETRIES + 3)]))
+    assert [outcomes[number].value for number in range(RETRIES + 3)] == list(range(RETRIES + 3))
+
+
+class Mortals:
+    """A workshop in which every task kills the first process that tries it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, number: int | None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def live(self, number: int) -> int:
+        try:
+            (self._folder / f"{number}").touch(exist_ok=False)
+        except FileExistsError:
+            return number
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
 
 
 def test_other_tasks_refuse_workers(caplog: pytest.LogCaptureFixture) -> None:

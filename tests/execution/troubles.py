@@ -23,8 +23,9 @@ ASKED = (
 class Troubled(Backend):
     """Answers by brightness; `folder` says what else happens: the first to find a file named so takes it, and suffers.
 
-    `die` kills its process, `eat` takes memory until somebody does; where `slow-<pid>` lies, every batch of that
-    process takes long. Each process leaves `batches-<pid>` and `opened-<pid>` with a line for each.
+    `die` kills its process, `eat` takes memory until somebody does. Where `die-bright` lies, what is bright kills
+    every process, where `slow-<pid>` lies, every batch of that process takes long. Each process leaves `batches-<pid>`
+    and `opened-<pid>` with a line for each.
     """
 
     def __init__(self, *args: Any, folder: str = "", **settings: Any) -> None:
@@ -51,6 +52,8 @@ class Troubled(Backend):
     def _infer(self, patches: np.ndarray) -> np.ndarray:
         self._note("batches")
         if self._takes("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._folder and patches.mean() > 20_000 and (self._folder / "die-bright").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         if self._takes("eat"):
             eaten = []
