@@ -16,7 +16,7 @@ from typing import BinaryIO
 from benexp import cores
 from benexp.errors import BenexpError
 from benexp.products.metadata import parse_xml
-from benexp.products.product import BandFile, Product
+from benexp.products.product import Product
 from benexp.products.source import Source
 
 MODES = ("auto", "checksum", "structure", "none")
@@ -32,30 +32,34 @@ _PIECE = 1 << 20
 
 
 def check(product: Product, mode: str, bands: Sequence[str]) -> None:
-    """Check the files of these bands and the scene classification.
+    """Check the files of these bands, the scene classification and the metadata that the offsets are from.
 
     `mode`: `checksum` compares with the manifest, `structure` walks JPEG2000 files, `auto` compares what the manifest
-    lists and walks the rest, `none` does nothing. Raises BenexpError naming the first file that is damaged, or if
-    `checksum` is asked for and the manifest does not list a file.
+    lists and walks the rest, `none` does nothing. Metadata are checked where the manifest lists them.
+
+    Raises BenexpError naming the first file that is damaged, or if `checksum` is asked for and the manifest does not
+    list a file of a band.
     """
     if mode not in MODES:
         raise BenexpError(f"integrity={mode}: give one of {', '.join(MODES)}")
     if mode == "none":
         return
     listed = {} if mode == "structure" else manifest_checksums(product.source)
-    files = [*product.band_files(bands), *([product.scl] if product.scl else [])]
-    unlisted = [file.file for file in files if file.file not in listed]
+    files = [file.file for file in (*product.band_files(bands), *([product.scl] if product.scl else []))]
+    unlisted = [file for file in files if file not in listed]
+    if product.metadata and product.metadata.file in listed:
+        files.append(product.metadata.file)
     if mode == "checksum" and unlisted:
         raise BenexpError(
             f"{product.path} has no checksum of {unlisted[0]} in a {MANIFEST}: integrity=checksum needs it, "
             "integrity=auto does what it can"
         )
 
-    def check_file(file: BandFile) -> None:
-        if file.file in listed:
-            check_checksum(product.source, file.file, *listed[file.file])
+    def check_file(file: str) -> None:
+        if file in listed:
+            check_checksum(product.source, file, *listed[file])
         else:
-            check_structure(product.source, file.file)
+            check_structure(product.source, file)
 
     with ThreadPoolExecutor(cores.available()) as pool:
         list(pool.map(check_file, files))

@@ -47,9 +47,9 @@ class Source:
 
     def read_xml(self, name: str) -> bytes:
         """The whole of a small file. Raises BenexpError if it is too large for XML or cannot be read."""
-        if self.size(name) > XML_LIMIT:
-            raise BenexpError(f"{self.where(name)} has {self.size(name)} bytes: that is no product metadata")
         try:
+            if self.size(name) > XML_LIMIT:
+                raise BenexpError(f"{self.where(name)} has {self.size(name)} bytes: that is no product metadata")
             with self.open(name) as file:
                 return file.read()
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:

@@ -44,6 +44,20 @@ def test_checksums_catch_a_flipped_byte(tmp_path: Path, algorithm: str, mode: st
     check(open_product(safe), mode, ["B02"])
 
 
+def test_a_digit_of_the_offset_that_is_another_is_found(tmp_path: Path) -> None:
+    safe = write_safe(tmp_path, manifest="MD5")
+    metadata = safe / "MTD_MSIL2A.xml"
+    metadata.write_text(metadata.read_text().replace(">-1000<", ">-1001<"))
+    product = open_product(safe)
+    assert product.offsets
+    assert product.offsets["B02"] == -1001
+    with pytest.raises(BenexpError, match=r"MTD_MSIL2A\.xml is damaged .*checksum"):
+        check(product, "auto", TEN)
+    check(product, "structure", TEN)
+    (safe / "manifest.safe").unlink()
+    check(open_product(safe), "auto", TEN)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.3, 0.6, 0.999])
 def test_structure_catches_every_truncation(tmp_path: Path, share: float) -> None:
     safe = write_safe(tmp_path)
