@@ -1,5 +1,6 @@
 """Writing files so that a file that exists is complete."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -14,18 +15,41 @@ PARTIAL = ".partial"
 """Marks names of unfinished files; such a file is never taken for a result."""
 
 
+def partial(path: Path) -> Path:
+    """What `path` is called until it is whole."""
+    return path.with_name(f"{path.stem}{PARTIAL}{path.suffix}")
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to, renamed to it at the end of the block and removed on an error.
 
-    The suffix stays last (`x.partial.tif`), because GDAL and others choose the format by it.
+    The suffix stays last (`x.partial.tif`), because GDAL and others choose the format by it. What is not `durable`
+    may be torn where the power goes out soon after: for files that are checked when they are read.
     """
-    temporary = path.with_name(f"{path.stem}{PARTIAL}{path.suffix}")
+    temporary = partial(path)
     try:
         yield temporary
+        if durable:
+            sync(temporary)
         temporary.replace(path)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Return once a file's content, or the names in a folder, are on the disk, to be there after the power went out."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems, as of networks, do not take it for folders.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -52,23 +76,21 @@ STAGING = ".unfinished-"
 def staging(folder: Path) -> Iterator[Path]:
     """A new folder inside `folder` to build results in, removed at the end with whatever was not moved out of it.
 
-    What a run that died has left there is removed first. Raises BenexpError while another run is building there: each
-    holds a lock on its own, which the system frees when the run ends, however it ends.
+    What a run that died has left there is removed first. Raises BenexpError while another run is building there:
+    each holds a lock on the folder, which the system frees when the run ends, however it ends.
     """
-    for other in folder.glob(f"{STAGING}*"):
-        descriptor = os.open(other, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BenexpError(f"{folder}: another run is writing there: wait for it, or name another folder") from None
+        for left in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(left)
+        own = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
+        try:
+            yield own
         finally:
-            os.close(descriptor)
-        shutil.rmtree(other)
-    own = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
-    descriptor = os.open(own, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield own
+            shutil.rmtree(own)
     finally:
-        shutil.rmtree(own)
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """Where patches lie on a tile, the chunks that cover them, and the model's answers for all of them."""
 
+import io
 import json
 import zipfile
 import zlib
@@ -121,6 +122,13 @@ def valid_share(
     return np.asarray(counts / patch_size**2)
 
 
+def packed(**arrays: npt.NDArray[Any]) -> bytes:
+    """The content of an .npz file: zipfile, writing to a disk that is full, would tell of it again, too late."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
 @dataclass
 class ProbabilityGrid:
     """The model's answers for a tile: all that rendering needs.
@@ -146,12 +154,13 @@ class ProbabilityGrid:
     def save(self, path: Path, about: dict[str, Any]) -> None:
         """Write it whole or not at all, with what made it; `about["grid_key"]` says what it may be reused for."""
         with replacing(path) as temporary:
-            np.savez_compressed(
-                temporary,
-                about=np.array(json.dumps(about)),
-                probabilities=self.probabilities,
-                classified=self.classified,
-                valid=np.packbits(self.valid, axis=1),
+            temporary.write_bytes(
+                packed(
+                    about=np.array(json.dumps(about)),
+                    probabilities=self.probabilities,
+                    classified=self.classified,
+                    valid=np.packbits(self.valid, axis=1),
+                )
             )
 
     @classmethod

@@ -1,5 +1,7 @@
 """A grid that is not whole yet: its chunks on disk, from which a run that was killed goes on."""
 
+import hashlib
+import io
 import logging
 import shutil
 from pathlib import Path
@@ -8,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.files import replacing
-from benexp.grid import DAMAGED, Chunk, ProbabilityGrid
+from benexp.grid import Chunk, ProbabilityGrid, packed
 from benexp.plausibility import Content
 
 log = logging.getLogger("benexp")
@@ -34,15 +36,15 @@ class UnfinishedGrid:
         """Put the chunks that are kept into `grid`, and what they held into `content`; which patches they cover."""
         done = np.zeros(grid.patches.shape, bool)
         for path in sorted(self._folder.glob("*.npz")):
-            try:
-                with np.load(path, allow_pickle=False) as saved:
-                    (top, bottom, left, right), window = saved["at"], saved["window"]
-                    probabilities, classified, valid = saved["probabilities"], saved["classified"], saved["valid"]
-                    tally = saved["tally"]
-            except DAMAGED as error:
-                log.warning("%s: %s: its patches are classified again", path, error)
+            whole = path.read_bytes()
+            if not path.stem.endswith(_digest(whole)):
+                log.warning("%s is damaged: its patches are classified again", path)
                 path.unlink()
                 continue
+            with np.load(io.BytesIO(whole), allow_pickle=False) as saved:
+                (top, bottom, left, right), window = saved["at"], saved["window"]
+                probabilities, classified, valid = saved["probabilities"], saved["classified"], saved["valid"]
+                tally = saved["tally"]
             grid.probabilities[top:bottom, left:right] = probabilities
             grid.classified[top:bottom, left:right] = classified
             row, col, height, width = window
@@ -58,17 +60,29 @@ class UnfinishedGrid:
         """Save what `grid` holds of `chunk`, and the `tally` of its pixels, whole or not at all."""
         self._folder.mkdir(exist_ok=True)
         rows, cols, window = chunk.rows, chunk.cols, chunk.window
-        with replacing(self._folder / f"{rows.start}-{cols.start}.npz") as temporary:
-            np.savez_compressed(
-                temporary,
-                at=np.array([rows.start, rows.stop, cols.start, cols.stop]),
-                window=np.array([window.row, window.col, window.height, window.width]),
-                probabilities=grid.probabilities[rows, cols],
-                classified=grid.classified[rows, cols],
-                valid=np.packbits(grid.valid[window.slices], axis=1),
-                tally=tally,
-            )
+        whole = packed(
+            at=np.array([rows.start, rows.stop, cols.start, cols.stop]),
+            window=np.array([window.row, window.col, window.height, window.width]),
+            probabilities=grid.probabilities[rows, cols],
+            classified=grid.classified[rows, cols],
+            valid=np.packbits(grid.valid[window.slices], axis=1),
+            tally=tally,
+        )
+        path = self._folder / f"{rows.start}-{cols.start}-{_digest(whole)}.npz"
+        # Not waited for until it is on the disk: one that a power cut tore is not what its name says.
+        with replacing(path, durable=False) as temporary:
+            temporary.write_bytes(whole)
 
     def remove(self) -> None:
         """The grid is whole, or not wanted."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def forget(folder: Path) -> None:
+    """Remove whatever chunks are kept inside `folder`, where a whole grid is."""
+    for left in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(left)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """Files that exist are complete, and two runs do not build in one folder."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -31,6 +32,48 @@ def test_replacing_keeps_the_old_file_on_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_the_power_may_go_out_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is on the disk before it has its name, and so is the name before anybody goes on."""
+    target, other = tmp_path / "run.json", tmp_path / "0-0.npz"
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        fsync(descriptor)
+
+    def renamed(path: Path, to: Path) -> Path:
+        done.append(("rename", path.name))
+        return replace(path, to)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with replacing(target) as temporary:
+        temporary.write_text("{}")
+    assert done == [("sync", temporary.name), ("rename", temporary.name), ("sync", tmp_path.name)]
+    done.clear()
+    with replacing(other, durable=False) as temporary:
+        temporary.write_text("")
+    assert done == [("rename", temporary.name)]
+
+
+def test_what_is_not_on_the_disk_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network's file system, which tells only now that the disk is full; others cannot sync at all."""
+    target = tmp_path / "run.json"
+
+    def failing(number: int) -> None:
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+
+    failing(errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"), replacing(target) as temporary:
+        temporary.write_text("{}")
+    assert not list(tmp_path.iterdir())
+    failing(errno.EINVAL)
+    with replacing(target) as temporary:
+        temporary.write_text("{}")
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_staging_leaves_only_what_was_moved_out(tmp_path: Path) -> None:
     with staging(tmp_path) as unfinished:
         (unfinished / "kept").write_text("")
@@ -40,8 +83,11 @@ def test_staging_leaves_only_what_was_moved_out(tmp_path: Path) -> None:
 
 
 def test_a_second_run_is_refused_while_the_first_builds(tmp_path: Path) -> None:
-    with staging(tmp_path), pytest.raises(BenexpError, match="another run is writing there"), staging(tmp_path):
-        pass
+    with staging(tmp_path):
+        before = list(tmp_path.iterdir())
+        with pytest.raises(BenexpError, match="another run is writing there"), staging(tmp_path):
+            pass
+        assert list(tmp_path.iterdir()) == before
     assert not list(tmp_path.iterdir())
     with staging(tmp_path):
         pass

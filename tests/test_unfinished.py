@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benexp import pipeline
+from benexp.files import partial
 from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.measure.clocks import StageClocks
 from benexp.plausibility import Content
@@ -130,7 +131,36 @@ def test_a_damaged_chunk_is_classified_again(
     files[2].write_bytes(bytes(files[2].stat().st_size))
     grid, restored = classify(Tile(), cut_off)
     assert restored == len(files) - 3
-    assert caplog.text.count("classified again") == 3
+    assert caplog.text.count("is damaged") == 3
+    assert same(grid, whole)
+
+
+def test_a_chunk_that_a_power_cut_tore_is_never_used(cut_off: Path) -> None:
+    """Wherever it is torn: it ends there, or zeros follow, or a block was not written."""
+    path, *others = sorted(cut_off.glob(".chunks-*/*.npz"))
+    for other in others:
+        other.unlink()
+    content = path.read_bytes()
+    assert len(content) > 1000
+    torn = [content[:at] for at in range(len(content))]
+    torn += [left + bytes(len(content) - len(left)) for left in torn]
+    blocks = [(at, size) for size in (16, 64, 512) for at in range(0, len(content), size)]
+    torn += [content[:at] + bytes(len(content[at : at + size])) + content[at + size :] for at, size in blocks]
+    for left in torn:
+        path.write_bytes(left)
+        grid = ProbabilityGrid.empty(PatchGrid(SHAPE, SPEC.patch_size, STRIDE), len(SPEC.classes))
+        done = UnfinishedGrid(cut_off, "k" * 64).restore(grid)
+        # Zeros over what were zeros are no damage.
+        assert done.any() == (left == content) == path.exists()
+        assert grid.probabilities.any() == grid.classified.any() == grid.valid.any() == done.any()
+
+
+def test_a_chunk_that_was_being_written_is_none(whole: ProbabilityGrid, cut_off: Path) -> None:
+    path, *others = sorted(cut_off.glob(".chunks-*/*.npz"))
+    path.rename(partial(path))
+    grid, restored = classify(Tile(), cut_off)
+    assert restored == len(others)
+    assert not partial(path).exists()
     assert same(grid, whole)
 
 

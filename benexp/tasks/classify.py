@@ -15,7 +15,7 @@ from benexp.backends.base import Backend
 from benexp.classes import NAMES
 from benexp.config import Config, digest
 from benexp.errors import BenexpError
-from benexp.files import staging
+from benexp.files import partial, staging
 from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
@@ -32,7 +32,7 @@ from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
 from benexp.tasks.prepare import LazyBackend, backend_class, exported_at, make_artefact, model_of
-from benexp.unfinished import UnfinishedGrid
+from benexp.unfinished import UnfinishedGrid, forget
 from benexp.version import __version__
 from exporters.calibration import Calibration
 
@@ -227,6 +227,9 @@ class Job:
         if self.config.resume and (saved := ProbabilityGrid.load(path, key, patches)):
             grid, about = saved
             sound.result()
+            # A run may have died between saving the grid and removing its chunks, or over another grid.
+            forget(folder)
+            partial(path).unlink(missing_ok=True)
             return grid, {**about, "reused": True, "resumed_chunks": 0}
         unfinished, content = UnfinishedGrid(folder, key), Content(self.spec.bands)
         if not self.config.resume:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benexp.classes import CLASSES
 from benexp.config import Config, config_hash
-from benexp.files import replacing
+from benexp.files import replacing, sync
 from benexp.grid import ProbabilityGrid
 from benexp.measure.environment import environment, peak_memory
 from benexp.models.spec import ModelSpec
@@ -123,16 +123,20 @@ def tile_pictures(tile: Tile) -> list[Picture]:
 
 
 def publish(files: Sequence[Path], folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
-    """Move finished files to `folder` and write the record last, as `name`."""
+    """Move finished files to `folder` and write the record last, as `name`: in this order on the disk, too."""
     path = folder / name
+    for file in files:
+        sync(file)
     before = set(json.loads(path.read_text(encoding="utf-8"))["files"]) if path.exists() else set()
     # From here on results of an earlier run are replaced: its record no longer holds.
     path.unlink(missing_ok=True)
+    sync(folder)
     for old in before - set(record["files"]):
         # Of an earlier run with other layers; beside the new ones it would be taken for one of them.
         (folder / old).unlink(missing_ok=True)
     for file in files:
         file.replace(folder / file.name)
+    sync(folder)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """A run that was killed, whenever that was, and the same command again: the same files as without the accident."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,13 +13,24 @@ import pytest
 
 from benexp import BenexpError, classify
 from benexp.backends.base import Backend
+from benexp.files import partial
 from tests.products.builders import random_arrays, write_safe
 
 TARGET = "tests.tasks.test_resume.Mortal"
+ROOT = Path(__file__).parents[2]
 ASKED = (
     *(f"backend._target_={TARGET}", "backend.batch_size=4", "model=demo", "model.weights=random"),
     *("chunking.chunk_size=120", "chunking.stride=40"),
 )
+
+NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+"""Before a command, which may then mount what nobody else sees. Needs no root, but a kernel that allows it."""
+SCRIPT = """
+kept=$1 size=$2; shift 2
+mkdir $kept/disk && mount -t tmpfs -o size=$size small $kept/disk && cd $kept/disk || exit
+"$@" 2> $kept/said; echo $? > $kept/code; cp -r . $kept/full
+mount -o remount,size=64m $kept/disk && "$@" && cp -r . $kept/roomy
+"""
 
 
 class Mortal(Backend):
@@ -48,11 +60,10 @@ def made(folder: Path, seed: int = 0) -> Path:
 def die(safe: Path, out: Path, number: int, at: int) -> None:
     """Run until batch number `at`, and no further."""
     command = [sys.executable, "-m", "benexp", f"tile_folder={safe}", f"output_folder={out}", *ASKED]
-    root = Path(__file__).parents[2]
     died = subprocess.run(
         command,
-        env={**os.environ, "DIE_AT": str(at), "DIE_OF": str(int(number)), "PYTHONPATH": str(root)},
-        cwd=root,
+        env={**os.environ, "DIE_AT": str(at), "DIE_OF": str(int(number)), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -110,9 +121,15 @@ def test_killed_while_it_renders(safe: Path, whole: dict[str, bytes], tmp_path: 
     path.unlink()
     (path.parent / "preview.png").unlink()
     (path.parent / ".unfinished-left").mkdir()
+    # As if it had been killed before it removed the chunks of this grid, or while it saved another.
+    (path.parent / ".chunks-left").mkdir()
+    (path.parent / ".chunks-left" / "0-0.npz").touch()
+    (grid,) = path.parent.glob("*_grid.npz")
+    partial(grid).write_bytes(b"half")
     assert classify(safe, tmp_path, *ASKED)["grid_reused"]
     assert files(tmp_path) == whole
     assert not list(tmp_path.glob("*/.*")), "leftovers"
+    assert not partial(grid).exists()
 
 
 @pytest.mark.parametrize("change", ["chunking.min_valid=0.6", "resume=false", "the input"])
@@ -131,3 +148,36 @@ def test_a_file_that_is_found_damaged_leaves_nothing(safe: Path, tmp_path: Path)
     with pytest.raises(BenexpError, match="checksum"):
         classify(broken, tmp_path / "out", *ASKED)
     assert not list(tmp_path.glob("out/**/*.npz"))
+
+
+# Of 12 chunks the first has room for some, the second for all, but not for the rasters.
+@pytest.mark.parametrize("size", ["40k", "200k"])
+def test_the_same_command_goes_on_once_there_is_room(
+    size: str, safe: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    try:
+        subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"NO NAMESPACES: a full disk is not tested ({error})")
+    command = [sys.executable, "-m", "benexp", f"tile_folder={safe}", "output_folder=out", *ASKED]
+    subprocess.run(
+        [*NAMESPACE, "sh", "-c", SCRIPT, "sh", str(tmp_path), size, *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    assert (tmp_path / "code").read_text() == "1\n"
+    said = (tmp_path / "said").read_text()
+    assert said.count("benexp: error: ") == 1 and "Traceback" not in said
+    (full,) = (tmp_path / "full" / "out").iterdir()
+    left = sorted(path.name for path in full.iterdir())
+    (record,) = (tmp_path / "roomy" / "out").glob("*/run.json")
+    again = json.loads(record.read_text())
+    if size == "40k":
+        assert len(left) == 1 and left[0].startswith(".chunks-")
+        assert 0 < again["resumed_chunks"] < 12
+    else:
+        assert left == [f"{full.name}_grid.npz"]
+        assert again["grid_reused"]
+    assert files(tmp_path / "roomy" / "out") == whole
+    assert not list(record.parent.glob(".*"))
