@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
 
 log = logging.getLogger("benexp.server")
 
@@ -50,6 +50,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ABSOLUTE = re.compile(r"http://([^/?#]*)(.*)", re.IGNORECASE)
 _ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -69,10 +70,7 @@ def open_below(root: Path, target: str) -> BufferedReader:
 
     Raises NotServedError for what leaves the folder by dots or links, hidden files, folders, and all that is no file.
     """
-    try:
-        path = unquote(target.partition("?")[0], errors="strict")
-    except UnicodeDecodeError:
-        raise NotServedError from None
+    path = os.fsdecode(unquote_to_bytes(target.partition("?")[0]))
     first, *parts = path.split("/")
     if first or not parts or "\0" in path or any(part == "" or part[0] == "." for part in parts):
         raise NotServedError
@@ -119,14 +117,14 @@ def asked_range(header: str | None, size: int) -> Span | None:
 class FolderServer(ThreadingHTTPServer):
     """Serves the folder `root` at `host` and `port` (0: any free one), and what is `made` for other targets.
 
-    `made` has a media type and what makes the content by target, such as `/`.
+    `made` has a media type and what makes the content, in UTF-8, by target, such as `/`.
 
     Raises BenexpError where it cannot listen there.
     """
 
     daemon_threads = True
 
-    def __init__(self, root: Path, host: str, port: int, made: Mapping[str, tuple[str, Callable[[], str]]]) -> None:
+    def __init__(self, root: Path, host: str, port: int, made: Mapping[str, tuple[str, Callable[[], bytes]]]) -> None:
         self.root = root
         self.made = made
         try:
@@ -154,7 +152,8 @@ class FolderServer(ThreadingHTTPServer):
 
         A name that another site points here is refused; an address is itself, where all of them are listened to.
         """
-        name = re.sub(r":\d*$", "", host.strip().lower()).strip("[]")
+        # A dot at the end says that a name is whole.
+        name = re.sub(r":\d*$", "", host.strip().lower()).strip("[]").removesuffix(".")
         if name in self._names:
             return True
         if not self._is_everywhere:
@@ -200,20 +199,34 @@ class Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1:
             self._refuse(HTTPStatus.BAD_REQUEST)
-        elif not self.server.is_called(hosts[0]):
+            return
+        target = self.path
+        # As proxies are asked, which a server must take, too (RFC 9112, 3.2.2): both names must be its own.
+        if absolute := _ABSOLUTE.fullmatch(target):
+            hosts.append(absolute[1])
+            target = absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
+        path = target.partition("?")[0]
+        if not all(map(self.server.is_called, hosts)):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
-        elif made := self.server.made.get(self.path.partition("?")[0]):
-            self._send_made(made[0], made[1]().encode())
+        elif made := self.server.made.get(path):
+            self._send_made(path, *made)
         else:
             try:
-                file = open_below(self.server.root, self.path)
+                file = open_below(self.server.root, path)
             except NotServedError:
                 self._refuse(HTTPStatus.NOT_FOUND)
                 return
             with file:
-                self._send_file(file, Path(self.path.partition("?")[0]).suffix.lower())
+                self._send_file(file, Path(path).suffix.lower())
 
-    def _send_made(self, media_type: str, page: bytes) -> None:
+    def _send_made(self, path: str, media_type: str, make: Callable[[], bytes]) -> None:
+        try:
+            page = make()
+        # Whatever it is, whoever asked is not left without an answer.
+        except Exception as error:
+            log.error("%s: cannot be made: %s", path, one_line(error))
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this page cannot be made: benexp says why where it runs")
+            return
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", f"{media_type}; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
@@ -254,8 +267,8 @@ class Handler(BaseHTTPRequestHandler):
                     # It became shorter meanwhile: the missing bytes must not be taken from the next answer.
                     self.close_connection = True
 
-    def _refuse(self, status: HTTPStatus, **headers: str) -> None:
-        text = f"{status.value} {status.phrase}\n".encode()
+    def _refuse(self, status: HTTPStatus, why: str = "", **headers: str) -> None:
+        text = f"{status.value} {status.phrase}{why and ': '}{why}\n".encode()
         self.close_connection = True
         self.send_response(status)
         for name, value in {**headers, "Content-Type": "text/plain", "Content-Length": str(len(text))}.items():

@@ -33,13 +33,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FolderServer]:
     (above / "secret.txt").write_bytes(SECRET)
     (above / "out2").mkdir()
     (above / "out2" / "secret.txt").write_bytes(SECRET)
+    (root / os.fsdecode(b"b\xffd \xfc.csv")).write_bytes(b"odd")
     (root / "out").symlink_to(above / "secret.txt")
     (root / "away").symlink_to(above)
     (root / "loop").symlink_to(root / "loop")
     (root / "inside.tif").symlink_to(tile / "a.tif")
     (root / "to_hidden").symlink_to(tile / ".hidden")
     os.mkfifo(root / "pipe")
-    with FolderServer(root, "127.0.0.1", 0, {"/": ("text/html", lambda: "<p>Start")}) as running:
+
+    def broken() -> bytes:
+        raise FileNotFoundError("the disk\nis gone")
+
+    made = {"/": ("text/html", lambda: b"<p>Start"), "/-/broken": ("text/html", broken)}
+    with FolderServer(root, "127.0.0.1", 0, made) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield running
@@ -76,6 +82,7 @@ def test_files_and_the_start_page(server: FolderServer) -> None:
     status, body, headers = get(server, "/Z%C3%BCrich%20%3C1%3E/viewer.html")
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert get(server, "/Z%C3%BCrich%20%3C1%3E/%252e%252e")[1] == b"a name of percents"
+    assert get(server, "/b%ffd%20%FC.csv")[:2] == (200, b"odd")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +106,9 @@ def test_files_and_the_start_page(server: FolderServer) -> None:
         "/etc/passwd",
         "etc/passwd",
         "http://127.0.0.1/secret.txt",
+        "http://127.0.0.1/../secret.txt",
+        "http://127.0.0.1//etc/passwd",
+        "https://127.0.0.1/",
         "file:///etc/passwd",
         "*",
         "/out",
@@ -212,17 +222,59 @@ def test_versions_are_not_mixed(server: FolderServer) -> None:
     assert get(server, TIF, If_None_Match=tag)[0] == 200
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:8080", "[::1]:1"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:8080", "[::1]:1", "localhost.", "localhost.:80"])
 def test_names_of_this_machine_are_answered(server: FolderServer, host: str) -> None:
     assert get(server, "/", Host=host)[0] == 200
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "192.168.0.7", "", "a@localhost"]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil:80",
+        "192.168.0.7",
+        "",
+        "a@localhost",
+        ".",
+        "localhost..",
+    ],
 )
 def test_other_names_are_not(server: FolderServer, host: str) -> None:
     status, body, _ = get(server, "/", Host=host)
     assert status == 421 and b"Start" not in body
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://127.0.0.1:8000/", "127.0.0.1:8000", 200),
+        ("HTTP://localhost", "127.0.0.1", 200),
+        ("http://localhost?x=1", "localhost", 200),
+        ("http://localhost/inside.tif", "localhost", 200),
+        ("http://evil.example/", "localhost", 421),
+        ("http://localhost/", "evil.example", 421),
+        ("http://localhost@evil.example/", "localhost", 421),
+        ("http://evil@localhost/", "localhost", 421),
+        ("http://evil.example#localhost/", "localhost", 421),
+        ("http:///", "localhost", 421),
+    ],
+)
+def test_a_whole_address_is_answered_where_all_of_it_is_this_machine(
+    server: FolderServer, target: str, host: str, status: int
+) -> None:
+    assert get(server, target, Host=host)[0] == status
+
+
+def test_a_page_that_cannot_be_made_is_an_answer_and_a_line(
+    server: FolderServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, body, _ = get(server, "/-/broken?x=1")
+    assert status == 500 and b"cannot be made" in body and b"disk" not in body
+    assert [record.message for record in caplog.records] == [
+        "/-/broken: cannot be made: FileNotFoundError: the disk is gone"
+    ]
+    assert get(server, "/")[0] == 200
 
 
 def test_no_host_or_two_are_refused(server: FolderServer) -> None:

@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files as resources
+from pathlib import PurePath
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -29,6 +32,25 @@ def script(name: str) -> Markup:
 def script_hashes(scripts: Sequence[str]) -> str:
     """What a page's policy says to run exactly these scripts."""
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+
+
+def address(place: PurePath) -> str:
+    """A place as it goes into a link, whatever bytes its name is made of."""
+    return quote(os.fsencode(place.as_posix()))
+
+
+def size(count: int) -> str:
+    """Bytes for people: `12 B`, `3.4 kB`, `5.6 MB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        # What would be rounded to 1000 of a unit is 1 of the next.
+        if count >= 0.99995 * factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count} B"
+
+
+def encoded(html: str) -> bytes:
+    """A page as it is sent and saved; of a name that is not UTF-8 the bytes that are none are question marks."""
+    return html.encode("utf-8", "replace")
 
 
 def template(name: str) -> jinja2.Template:

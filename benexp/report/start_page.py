@@ -2,53 +2,91 @@
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from benexp.report import page
 
 RECORD, REPORT = "run.json", "report.json"
+Files = dict[str, tuple[str, str]]
+"""Links and sizes by name."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A folder with results: of a tile, or of a benchmark. `files` are links and sizes in MB by name."""
+    """A folder with results: of a tile, of a benchmark, or of a sweep, whose jobs are held by their configurations."""
 
     name: str
     facts: str
-    files: dict[str, tuple[str, float]]
+    files: Files
+    tiles: Sequence["Result"] = ()
+    """Of a job."""
+    configurations: Mapping[str, Sequence["Result"]] = field(default_factory=dict)
 
 
-def start_page(folder: Path) -> str:
+def start_page(folder: Path) -> bytes:
     """The page about all results below `folder` as they are now."""
-    tiles, benchmarks = [], []
-    for place, names in _folders(folder):
-        if RECORD in names:
-            tiles.append(_result(folder, place, names, _facts(place / RECORD)))
-        if REPORT in names:
-            benchmarks.append(_result(folder, place, names, ""))
-    title = folder.resolve().name or "benexp"
-    return page.template("start_page.html.j2").render(title=title, tiles=tiles, benchmarks=benchmarks)
+    tiles: dict[Path, Result] = {}
+    benchmarks: dict[Path, Result] = {}
+    sweeps: dict[Path, dict[str, list[Path]]] = {}
+    for place, files in _folders(folder):
+        inside = place.relative_to(folder)
+        name = str(inside) if inside.parts else folder.resolve().name
+        if RECORD in files:
+            tiles[inside] = Result(name, _facts(place / RECORD), files)
+        if REPORT in files:
+            benchmarks[inside] = Result(name, "", files)
+            if jobs := _jobs(place / REPORT):
+                sweeps[inside] = {label: [inside / job for job in own] for label, own in jobs.items()}
+    for sweep, configurations in sweeps.items():
+        benchmarks[sweep] = _folded(benchmarks[sweep], configurations, benchmarks, tiles)
+    html = page.template("start_page.html.j2").render(
+        title=folder.resolve().name or "benexp", tiles=list(tiles.values()), benchmarks=list(benchmarks.values())
+    )
+    return page.encoded(html)
 
 
-def _folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """The folder and those below it, none hidden and no links, with the names of their files."""
+def _folded(
+    sweep: Result,
+    configurations: Mapping[str, Sequence[Path]],
+    benchmarks: dict[Path, Result],
+    tiles: dict[Path, Result],
+) -> Result:
+    """The sweep with its jobs, and their tiles, which are taken out of `benchmarks` and `tiles`."""
+    found: dict[str, list[Result]] = {}
+    for label, jobs in configurations.items():
+        for job in jobs:
+            if own := benchmarks.pop(job, None):
+                below = [tiles.pop(place) for place in sorted(tiles) if place.parent == job]
+                # A sweep's jobs lie in folders named by the repeat.
+                found.setdefault(label, []).append(Result(f"repeat {job.name}", own.facts, own.files, below))
+    return Result(sweep.name, sweep.facts, sweep.files, (), found)
+
+
+def _folders(folder: Path) -> Iterator[tuple[Path, Files]]:
+    """The folder and those below it, none hidden and no links, with those of their files that are shown."""
+    real = folder.resolve()
     for place, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield Path(place), sorted(name for name in names if not name.startswith("."))
+        found: Files = {}
+        for path in (Path(place) / name for name in sorted(names)):
+            if (count := _bytes(real, path)) is not None:
+                found[path.name] = (page.address("/" / path.relative_to(folder)), page.size(count))
+        yield Path(place), found
 
 
-def _result(folder: Path, place: Path, names: list[str], facts: str) -> Result:
-    inside = place.relative_to(folder)
-    files = {
-        name: (quote(f"/{(inside / name).as_posix()}"), (place / name).stat().st_size / 1e6)
-        for name in names
-        if (place / name).is_file()
-    }
-    return Result(str(inside) if inside.parts else folder.resolve().name, facts, files)
+def _bytes(real: Path, path: Path) -> int | None:
+    """How many a file has; None of what is not shown: hidden, no file, gone meanwhile, or a link that leaves `real`."""
+    try:
+        inside = path.resolve(strict=True).relative_to(real) if path.is_symlink() else path
+        about = path.stat()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    hidden = path.name.startswith(".") or (inside is not path and any(part.startswith(".") for part in inside.parts))
+    return None if hidden or not stat.S_ISREG(about.st_mode) else about.st_size
 
 
 def _facts(path: Path) -> str:
@@ -56,10 +94,18 @@ def _facts(path: Path) -> str:
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
         height, width = record["shape"]
-        backend = record["backend"]
         return (
-            f"{width:,} x {height:,} px, {record['crs']}; {record['model']['name']} on {backend['backend']}, "
-            f"{backend['precision']}; {record['seconds']:.1f} s"
+            f"{width:,} x {height:,} px, {record['crs']}; {record['model']['name']} on {record['backend_name']}, "
+            f"{record['backend']['precision']}; {record['seconds']:.1f} s"
         )
     except (OSError, ValueError, KeyError, TypeError):
         return "run.json is not one of benexp"
+
+
+def _jobs(path: Path) -> dict[str, list[str]]:
+    """The folders of a sweep's jobs, beneath the report's, by configuration; nothing where it is no sweep's."""
+    try:
+        report: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {str(one["configuration"]): list(map(str, one["jobs"])) for one in report["configurations"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -13,16 +13,15 @@ from benexp.server import FolderServer
 
 log = logging.getLogger("benexp")
 
-
 LIBRARY = "vendor/geotiff/geotiff.js"
 
 
-def made(folder: Path) -> dict[str, tuple[str, Callable[[], str]]]:
+def made(folder: Path) -> dict[str, tuple[str, Callable[[], bytes]]]:
     """What is served beside the folder's files: the start page, and the library that pages read GeoTIFFs with."""
     library = resources.files("benexp.report") / LIBRARY
     return {
         "/": ("text/html", lambda: start_page(folder)),
-        "/-/geotiff.js": ("text/javascript", lambda: library.read_text(encoding="utf-8")),
+        "/-/geotiff.js": ("text/javascript", lambda: library.read_bytes()),
     }
 
 
