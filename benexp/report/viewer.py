@@ -56,7 +56,7 @@ def write_viewer(
 ) -> None:
     """The page about the run that `record` describes, with its grid and pictures inside.
 
-    `counts` are pixels per class; `files` exist, in the folder of `path`.
+    `counts` are pixels per class; `files` will lie in the folder of the page, and have a size where they are there.
     """
     transform = Affine(*record["transform"])
     height, width = record["shape"]
@@ -108,7 +108,9 @@ def write_viewer(
         results=RESULTS,
         facts=_facts(record),
         slowest=max([*record["stage_seconds"].values(), 1e-9]),
-        files=[(file.name, quote(file.name), file.stat().st_size / 1e6) for file in files],
+        files=[
+            (file.name, quote(file.name), page.size(file.stat().st_size) if file.exists() else "") for file in files
+        ],
     )
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
@@ -129,7 +131,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Model", model["name"]),
         ("Weights", f"{model['weights']}: {model['source']}"),
         ("Revision", model["revision"] or f"none; sha256 {model['weights_hash'][:16]}"),
-        ("Backend", backend["backend"]),
+        ("Backend", record["backend_name"]),
         ("Precision", backend["precision"]),
         ("Device", backend["device"]),
         ("Patch and stride", f"{chunking['patch_size']} px, {chunking['stride']} px"),

@@ -5,13 +5,13 @@ import dataclasses
 import inspect
 import json
 import logging
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import benexp
 import exporters
+from benexp.command import command
 from benexp.company import in_company, this_sweep
 from benexp.config import Config, config_hash, digest
 from benexp.errors import BenexpError, one_line
@@ -205,7 +205,7 @@ class _Benchmark:
         self._found, self._folder, self._say = found, folder, say
         self._machine = environment()
         self._asked = {
-            "command": shlex.join(["benexp", *overrides]),
+            "command": command(overrides),
             "config": dataclasses.asdict(config),
             "config_hash": config_hash(config),
             "repeat": config.benchmark.repeat,

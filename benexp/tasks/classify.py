@@ -31,7 +31,7 @@ from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
 from benexp.tasks.plan import plan
-from benexp.tasks.prepare import LazyBackend, backend_class, exported_at, make_artefact, model_of
+from benexp.tasks.prepare import LazyBackend, backend_class, backend_name, exported_at, make_artefact, model_of
 from benexp.unfinished import UnfinishedGrid, forget
 from benexp.version import __version__
 from exporters.calibration import Calibration
@@ -178,12 +178,12 @@ class Job:
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
                 with clocks.stage("report"):
+                    saved, item = folder / f"{tile.name}_grid.npz", unfinished / item_name(tile.name)
+                    others = [saved, item, unfinished / results.RECORD]
                     reports = results.write_reports(
-                        unfinished, tile, grid, rendered, self.spec.classes, rasters, record
+                        unfinished, tile, grid, rendered, self.spec.classes, rasters, others, record
                     )
-                    saved = folder / f"{tile.name}_grid.npz"
                     made = [*rasters, *reports]
-                    item = unfinished / item_name(tile.name)
                     write_item(item, record, self.spec, tile.product.sensed, [*made, saved], in_collection(self.config))
                     made.append(item)
                     record["files"] = {path.name: results.describe_file(path) for path in [*made, saved]}
@@ -295,7 +295,7 @@ class Job:
     ) -> tuple[Rendered, list[Path]]:
         """Write all rasters; what was written, sidecars before the GeoTIFF that they belong to."""
         tags = results.tags(self.config, self.spec) | {
-            "BACKEND": str(about["backend"]["backend"]),
+            "BACKEND": backend_name(self.config.backend),
             "PRECISION": str(about["backend"]["precision"]),
         }
         with contextlib.ExitStack() as stack:

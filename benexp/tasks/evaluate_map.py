@@ -18,7 +18,6 @@ from benexp.report.confusion import write_confusion_picture
 from benexp.tasks import classify, results
 from benexp.tasks.evaluations import RECORD, describe_question, figure, listed, notes, plain, say_files, say_table
 from benexp.tasks.inputs import open_input, output_folder, products
-from benexp.tasks.prepare import backend_name
 
 GRID_BAND = "B02"
 """Every product has it, and it lies on the tile's grid."""
@@ -44,8 +43,7 @@ class Map:
 
     @property
     def backend_name(self) -> str | None:
-        asked = self.made.get("config", {}).get("backend")
-        return backend_name(asked) if asked else None
+        return self.made.get("backend_name")
 
 
 def evaluate_map(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def _known(path: Path, tags: Mapping[str, str]) -> Map:
     model = {"name": tags["MODEL"], "revision": tags.get("REVISION"), "trained": trained}
     return Map(
         path,
-        {"model": model, "backend": {"backend": tags.get("BACKEND"), "precision": tags.get("PRECISION")}},
+        {"model": model, "backend_name": tags.get("BACKEND"), "backend": {"precision": tags.get("PRECISION")}},
         [note],
     )
 

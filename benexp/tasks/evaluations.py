@@ -3,11 +3,11 @@
 import dataclasses
 import logging
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benexp.command import command
 from benexp.config import Config, config_hash
 from benexp.measure.environment import environment, peak_memory
 
@@ -20,7 +20,7 @@ RECORD = "evaluation.json"
 def describe_question(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """What every record has of the question and the machine."""
     return {
-        "command": shlex.join(["benexp", *overrides]),
+        "command": command(overrides),
         "config": dataclasses.asdict(config),
         "config_hash": config_hash(config),
         "environment": environment(),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from benexp.command import command
 from benexp.config import Config
 from benexp.errors import BenexpError
 from benexp.files import replacing
@@ -186,7 +187,7 @@ def _make(
     parity = path.with_suffix(".parity.json")
     made_by = {
         "overrides": list(overrides),
-        "command": shlex.join(["benexp", *overrides]),
+        "command": command(overrides),
         "config": dataclasses.asdict(config),
         "model": {key: getattr(spec, key) for key in ("name", "source", "revision", "weights_hash", "trained")},
         "real_patches": calibration.source if calibration else None,

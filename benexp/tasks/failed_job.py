@@ -1,12 +1,12 @@
 """A job of a sweep that fails before it measures anything leaves a report behind all the same, which says why."""
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benexp.command import command
 from benexp.config import NOT_IN_HASH, check, config_hash, digest
 from benexp.errors import BenexpError, one_line
 from benexp.files import identity, staging
@@ -81,7 +81,7 @@ def _write(
         **{"chunking": config["chunking"], "config_hash": hash_},
     }
     report = {
-        **{"status": "failed", "error": reason, "command": shlex.join(["benexp", *overrides])},
+        **{"status": "failed", "error": reason, "command": command(overrides)},
         **{"config": config, "config_hash": hash_, "repeat": repeat, "environment": environment()},
         **{"startups": [], "totals": None, "tiles": [tile], "ceiling": None},
     }

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 from benexp.classes import CLASSES
+from benexp.command import command
 from benexp.config import Config, config_hash
 from benexp.files import replacing, sync
 from benexp.grid import ProbabilityGrid
@@ -20,6 +20,7 @@ from benexp.products.tile import Tile
 from benexp.report.preview import write_preview
 from benexp.report.tables import write_areas, write_classmap
 from benexp.report.viewer import Picture, write_viewer
+from benexp.tasks.prepare import backend_name
 from benexp.version import __version__
 
 RECORD = "run.json"
@@ -50,7 +51,7 @@ def describe_work(
         "shape": list(tile.shape),
         "crs": str(tile.crs),
         "transform": list(tile.transform)[:6],
-        "command": shlex.join(["benexp", *overrides]),
+        "command": command(overrides),
         "config": dataclasses.asdict(config),
         "config_hash": config_hash(config),
         "model": {key: value for key, value in dataclasses.asdict(spec).items() if key != "path"},
@@ -75,6 +76,7 @@ def describe_run(
     """The run's record but for its times and files: what was asked, what ran, what came out of it."""
     return {
         **describe_work(config, overrides, spec, tile, grid),
+        "backend_name": backend_name(config.backend),
         "grid_key": about["grid_key"],
         "grid_reused": about["reused"],
         "resumed_chunks": about["resumed_chunks"],
@@ -91,9 +93,10 @@ def write_reports(
     rendered: Rendered,
     class_names: tuple[str, ...],
     rasters: Sequence[Path],
+    others: Sequence[Path],
     record: dict[str, Any],
 ) -> list[Path]:
-    """Write what people look at into `folder`; what was written."""
+    """Write what people look at into `folder`; what was written. `others` are files that the page names, too."""
     areas, classmap, preview, viewer = (
         folder / name for name in ("areas.csv", f"{tile.name}_classmap.json", "preview.png", "viewer.html")
     )
@@ -105,8 +108,8 @@ def write_reports(
     write_preview(
         *(preview, true_colour.colours, true_colour.valid, rendered.thumbnail, CLASSES, tile.name, rendered.pixels)
     )
-    shown = [path for path in rasters if path.suffix == ".tif"]
-    write_viewer(viewer, record, grid, pictures, rendered.pixels, CLASSES, [*shown, areas, classmap])
+    shown = sorted(rasters, key=lambda path: path.suffix != ".tif")
+    write_viewer(viewer, record, grid, pictures, rendered.pixels, CLASSES, [*shown, areas, classmap, preview, *others])
     return [areas, classmap, preview, viewer]
 
 

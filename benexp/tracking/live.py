@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benexp.command import command
 from benexp.config import Config, Tracking, config_hash
 from benexp.errors import BenexpError
 from benexp.tracking.records import forget_parent
@@ -189,7 +190,7 @@ def tracked(config: Config, overrides: Sequence[str], sweep: Path | None) -> Ite
         "do": "send",
         "folder": folder,
         "began": began,
-        "command": shlex.join(["benexp", *overrides]),
+        "command": command(overrides),
         "sweep": above,
         "failure": None,
     }
@@ -230,9 +231,9 @@ def open_sweep(config: Config, overrides: Sequence[str]) -> None:
     folder = str(Path(config.output_folder).expanduser().resolve())
     recorder = _recorder(config.tracking)
     began = time.time()
-    command = shlex.join(["benexp", "-m", *overrides])
-    forget_parent(Path(folder), unless=command if config.resume else None)
-    recorder.post({"do": "open", "folder": folder, "name": Path(folder).name, "command": command, "began": began})
+    asked = command(overrides, "-m")
+    forget_parent(Path(folder), unless=asked if config.resume else None)
+    recorder.post({"do": "open", "folder": folder, "name": Path(folder).name, "command": asked, "began": began})
     recorder.sweeps[folder] = began
 
 

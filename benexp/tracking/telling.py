@@ -129,10 +129,11 @@ def _name(record: Record, config: Mapping[str, Any]) -> str:
     if record.kind == "export":
         return record.path.name.removesuffix(PARITY)
     tile = content.get("tile") or content.get("name")
+    backends = (one["backend_name"] for one in content.get("tiles", ()))
+    words = _words(config, content.get("backend_name") or next(backends, None))
     if record.kind == "benchmark":
-        name = next((one["backend_name"] for one in content["tiles"]), None)
-        return f"{_words(config, name)} #{content['repeat']}"
-    return f"{_words(config)}: {tile}" if record.sweep else str(tile or record.path.parent.name)
+        return f"{words} #{content['repeat']}"
+    return f"{words}: {tile}" if record.sweep else str(tile or record.path.parent.name)
 
 
 def _words(config: Mapping[str, Any], name: str | None = None) -> str:

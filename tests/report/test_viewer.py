@@ -30,7 +30,8 @@ RECORD: dict[str, Any] = {
         "revision": "c0ffee",
         "weights_hash": "cd" * 32,
     },
-    "backend": {"backend": "OnnxRuntime", "precision": "fp32", "device": "cpu"},
+    "backend_name": "onnxruntime-cpu",
+    "backend": {"backend": "OnnxRuntimeBackend", "precision": "fp32", "device": "cpu"},
     "patches": {"all": 33124, "classified": 33000},
     "warnings": [],
     "seconds": 304.25,
@@ -71,11 +72,11 @@ def test_page_tells_what_was_run_and_found(tmp_path: Path) -> None:
         "Model resnet50-s2",
         "Weights hub: owner/repo",
         "Revision c0ffee",
-        "Backend OnnxRuntime",
+        "Backend onnxruntime-cpu",
         "Precision fp32",
         "infer 290.1",
         "33,000 of 33,124",
-        "1.23 MB",
+        "1.2 MB",
         "True colour: B04, B03, B02",
     ):
         assert fact in shown

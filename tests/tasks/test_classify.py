@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,10 @@ def test_every_output_is_there_and_nothing_else(done: tuple[dict[str, Any], Path
     }
     assert json.loads((folder / "run.json").read_text()) == json.loads(json.dumps(record, default=str))
     assert set(record["files"]) >= set(rasters)
+    page = (folder / "viewer.html").read_text()
+    shown = set(re.findall(r'<td><a href="([^"]+)">', page))
+    assert shown == {path.name for path in folder.iterdir()} - {"viewer.html"}
+    assert record["backend_name"] in page and record["backend"]["backend"] not in page
 
 
 def test_rasters_lie_where_the_tile_lies_and_are_valid_cogs(done: tuple[dict[str, Any], Path], safe: Path) -> None:
@@ -58,7 +63,7 @@ def test_rasters_lie_where_the_tile_lies_and_are_valid_cogs(done: tuple[dict[str
             tags = raster.tags()
             assert tags["MODEL"] == "demo"
             assert tags["STRIDE"] == "60"
-            assert tags["PRECISION"] == "fp32"
+            assert (tags["BACKEND"], tags["PRECISION"]) == (record["backend_name"], "fp32")
         valid, errors, _ = cog_validate(path, quiet=True)
         assert valid, errors
 

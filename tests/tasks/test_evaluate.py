@@ -261,7 +261,7 @@ def test_a_map_that_is_there_is_compared(tmp_path: Path, caplog: pytest.LogCaptu
     asked[1] = f"evaluate.map={tmp_path / 'scene_class.tif'}"
     assert main([*asked, f"output_folder={tmp_path / 'out'}"]) == 0
     record = figures(tmp_path / "out" / "scene")
-    assert record["backend"] == {"backend": "Knows", "precision": "fp32"}
+    assert (record["backend_name"], record["backend"]) == (f"{__name__}.Knows", {"precision": "fp32"})
     assert "no run.json of this map is beside it" in caplog.text
 
 
