@@ -2,14 +2,18 @@
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from benexp.errors import BenexpError
+
+log = logging.getLogger("benexp")
 
 PARTIAL = ".partial"
 """Marks names of unfinished files; such a file is never taken for a result."""
@@ -70,21 +74,16 @@ def identity(path: Path) -> list[int] | None:
 
 
 STAGING = ".unfinished-"
+LOCK = ".lock"
 
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """A new folder inside `folder` to build results in, removed at the end with whatever was not moved out of it.
 
-    What a run that died has left there is removed first. Raises BenexpError while another run is building there:
-    each holds a lock on the folder, which the system frees when the run ends, however it ends.
+    What a run that died has left there is removed first. Raises BenexpError while another run is building there.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BenexpError(f"{folder}: another run is writing there: wait for it, or name another folder") from None
+    with _alone_in(folder):
         for left in folder.glob(f"{STAGING}*"):
             shutil.rmtree(left)
         own = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
@@ -92,5 +91,37 @@ def staging(folder: Path) -> Iterator[Path]:
             yield own
         finally:
             shutil.rmtree(own)
-    finally:
-        os.close(descriptor)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, a file that is there meanwhile: the system frees it when the run ends, however it ends.
+
+    The folder itself could not be locked where it is on NFS.
+    """
+    path = folder / LOCK
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BenexpError(
+                    f"{folder}: another run is writing there: wait for it, or name another folder"
+                ) from None
+            except OSError as error:
+                # As on Lustre without its option `flock`.
+                log.warning("%s cannot be locked (%s): see that no other run writes there", folder, error.strerror)
+            if not _has_its_name(file, path):
+                continue  # its holder removed it before it was ours
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _has_its_name(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,15 +1,17 @@
 """Files that exist are complete, and two runs do not build in one folder."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from benexp.errors import BenexpError
-from benexp.files import replacing, staging
+from benexp.files import LOCK, replacing, staging
 
 
 def test_replacing_shows_nothing_before_the_end(tmp_path: Path) -> None:
@@ -102,5 +104,35 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, env={**os.environ})
     assert list(tmp_path.glob("*/half.tif"))
     with staging(tmp_path) as unfinished:
-        assert list(tmp_path.iterdir()) == [unfinished]
+        assert {path.name for path in tmp_path.iterdir()} == {unfinished.name, LOCK}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, removed = fcntl.flock, []
+
+    def late(file: IO[str], how: int) -> None:
+        flock(file, how)
+        if not removed:
+            removed.append(file.name)
+            Path(file.name).unlink()
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with staging(tmp_path):
+        assert removed
+        with pytest.raises(BenexpError, match="another run is writing there"), staging(tmp_path):
+            pass
+
+
+def test_where_nothing_can_be_locked_it_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with staging(tmp_path):
+        assert "cannot be locked (Function not implemented): see that no other run writes there" in caplog.text
     assert not list(tmp_path.iterdir())
