@@ -127,12 +127,21 @@ class Recommended(TypedDict):
     max_flips_per_million: float | None
 
 
+class OtherEnvironment(TypedDict):
+    """An environment that is not the first job's, with the jobs that ran in it."""
+
+    environment: dict[str, Any]
+    jobs: list[str]
+
+
 class JointReport(TypedDict):
     """report.json in the output folder of a sweep; benchmark_report.csv beside it has a row per job and tile."""
 
     status: str
     """done, or failed where a job failed or maps disagree: the exit code is 1 then."""
     environment: dict[str, Any]
+    """That of the first job, and of all that are not under the next key."""
+    other_environments: list[OtherEnvironment]
     jobs: list[str]
     configurations: list[Configuration]
     """In the order of the sweep."""

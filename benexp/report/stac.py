@@ -1,4 +1,4 @@
-"""<tile>.json, the STAC item of a tile's results, and collection.json over those of several tiles.
+"""<tile>.json, the STAC item of a tile's results.
 
 Plain JSON, as beside an exported model; the tests hold it against pystac and the extensions' schemas.
 """
@@ -77,43 +77,7 @@ def write_item(
         "assets": {**_assets(record, spec, files), **_model(spec)},
         **({"collection": collection_id(record)} if in_collection else {}),
     }
-    _write(path, item)
-
-
-def write_collection(folder: Path, record: Mapping[str, Any], spec: ModelSpec, tiles: Sequence[str]) -> Path:
-    """Write collection.json over the items of these tiles, of which there is one at least, in folders below."""
-    items = {tile: json.loads((folder / tile / item_name(tile)).read_text(encoding="utf-8")) for tile in sorted(tiles)}
-    first = next(iter(items.values()))
-    collection = {
-        "type": "Collection",
-        "stac_version": STAC,
-        "stac_extensions": [PROJECTION, CLASSIFICATION],
-        "id": collection_id(record),
-        "title": f"Land cover by {spec.name}",
-        "description": f"Land cover of {len(items)} Sentinel-2 tiles. {_lineage(record, spec)}",
-        "license": "other",
-        "extent": _extent(list(items.values())),
-        "summaries": {
-            "gsd": [10],
-            **_summary(items, "platform"),
-            **_summary(items, "proj:code"),
-        },
-        "item_assets": {
-            name: {key: value for key, value in asset.items() if key in ("title", "type", "roles") or "classi" in key}
-            for name, asset in first["assets"].items()
-            if asset["type"] == COG
-        },
-        "links": [
-            {"rel": "root", "href": f"./{COLLECTION}", "type": JSON},
-            *(
-                {"rel": "item", "href": f"./{quote(tile)}/{quote(item_name(tile))}", "type": GEOJSON, "title": tile}
-                for tile in items
-            ),
-        ],
-    }
-    path = folder / COLLECTION
-    _write(path, collection)
-    return path
+    write_json(path, item)
 
 
 def collection_id(record: Mapping[str, Any]) -> str:
@@ -322,27 +286,10 @@ def _upwards() -> list[dict[str, str]]:
     return [{"rel": rel, "href": f"../{COLLECTION}", "type": JSON} for rel in ("root", "parent", "collection")]
 
 
-def _extent(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The box around all items, and the time from the first to the last."""
-    boxes = [item["bbox"] for item in items]
-    box = [*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]
-    if any(b[0] > b[2] for b in boxes):  # over the antimeridian
-        box[0], box[2] = -180.0, 180.0
-    times = [item["properties"] for item in items]
-    start = min(t["datetime"] or t["start_datetime"] for t in times)
-    end = max(t["datetime"] or t["end_datetime"] for t in times)
-    return {"spatial": {"bbox": [box]}, "temporal": {"interval": [[start, None if end == LAST else end]]}}
-
-
-def _summary(items: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
-    values = {value for item in items.values() if (value := item["properties"].get(key))}
-    return {key: sorted(values)} if values else {}
-
-
 def _href(path: Path) -> str:
     return f"./{quote(path.name)}"
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

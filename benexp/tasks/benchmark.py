@@ -22,8 +22,8 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
 from benexp.report.benchmark_page import PAGE, write_page
+from benexp.report.collection import write_collection
 from benexp.report.plots import write_plots
-from benexp.report.stac import write_collection
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.ceilings import BEATEN, is_null, shared, sweep_of, without_model
 from benexp.tasks.classify import checked_layers
@@ -243,8 +243,8 @@ class _Benchmark:
         if self._ceiling:
             with shared(self._ceiling, self._without, self._folder):
                 self._ceiling.measure(self._run.done, self._ceiling_changed)
-        if done := [tile["tile"] for tile in self.tiles if tile["status"] == "done"]:
-            write_collection(self._folder, self._asked, self._spec, done)
+        if self._run.done:
+            write_collection(self._folder, self._asked)
         report = self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
         # The page of a sweep is about all its jobs.
         if sweep_of(self._folder) is None:

@@ -26,7 +26,8 @@ from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
 from benexp.progress import progress
 from benexp.rasters import RasterWriter
-from benexp.report.stac import item_name, write_collection, write_item
+from benexp.report.collection import write_collection
+from benexp.report.stac import item_name, write_item
 from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, products, results_folder
@@ -71,7 +72,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
                 log.error("%s: %s", product.name, outcome)
     records = [made[product] for product in found if product in made]
     if in_collection(config) and records:
-        write_collection(Path(config.output_folder), records[0], spec, [record["tile"] for record in records])
+        write_collection(Path(config.output_folder), records[0])
     if failures:
         raise BenexpError(f"{len(failures)} of {len(found)} products failed: {', '.join(failures)}")
     return records

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from benexp.files import identity
-from benexp.measure.environment import environment
 from benexp.measure.pareto import front
 from benexp.measure.recommend import Candidate, Limits, recommend
 from benexp.report.benchmark import REPORT, TABLE, write_report
 from benexp.report.benchmark_page import PAGE, write_page
-from benexp.report.joint import Configuration, JointReport, Recommended, Reference, explanations, red, table
+from benexp.report.collection import write_sweep_collection
+from benexp.report.joint import (
+    Configuration,
+    JointReport,
+    OtherEnvironment,
+    Recommended,
+    Reference,
+    explanations,
+    red,
+    table,
+)
 from benexp.report.plots import write_plots
 from benexp.tasks.agreement import Comparisons, Job, disagreements, maps_of
 from benexp.tasks.configurations import Measured, backend_of, excluded_of
@@ -47,6 +56,10 @@ def join(folder: Path, reports: Sequence[Path], say: Callable[[str], object]) ->
     write_report(folder, report)
     write_page(folder, report)
     drawn = write_plots(folder, report)
+    collection = write_sweep_collection(
+        folder, {one["configuration"]: [folder / job for job in one["jobs"]] for one in report["configurations"]}
+    )
+    made = [folder / TABLE, folder / REPORT, folder / PAGE, *([collection] if collection else []), *drawn]
     for line in [*table(report), *explanations(report["configurations"])]:
         say(line)
     reference = report["reference"]
@@ -58,8 +71,8 @@ def join(folder: Path, reports: Sequence[Path], say: Callable[[str], object]) ->
         log.error("%s", red(problem, sys.stderr, os.environ))
     say(report["recommendation"]["sentence"])
     say(f"written to {folder}:")
-    for name in (TABLE, REPORT, PAGE, *(str(path.relative_to(folder)) for path in drawn)):
-        say(f"  {name}")
+    for path in made:
+        say(f"  {path.relative_to(folder)}")
     return report["status"] == "done"
 
 
@@ -80,10 +93,12 @@ def joint_report(folder: Path, jobs: Mapping[Path, Job]) -> JointReport:
     found = [one.describe(reference, comparisons) for one in every]
     _mark_fronts(found)
     recommendation = _recommended(found, reference, firsts[0]["config"]["recommend"])
+    first, others = _environments(folder, jobs)
     all_done = all(job["status"] == "done" for job in jobs.values())
     return {
         "status": "done" if all_done and not problems else "failed",
-        "environment": environment(),
+        "environment": first,
+        "other_environments": others,
         "jobs": [str(place.relative_to(folder)) for place in jobs],
         "configurations": found,
         "reference": _about(reference) if reference else None,
@@ -92,6 +107,18 @@ def joint_report(folder: Path, jobs: Mapping[Path, Job]) -> JointReport:
         "excluded": _about_excluded(excluded, jobs.values()),
         "tiles": [tile for job in jobs.values() for tile in job["tiles"]],
     }
+
+
+def _environments(folder: Path, jobs: Mapping[Path, Job]) -> tuple[dict[str, Any], list[OtherEnvironment]]:
+    """That of the first job, and those that are not the same: of the jobs, not of the machine that reports on them."""
+    found: list[OtherEnvironment] = []
+    for place, job in jobs.items():
+        own = next((one for one in found if one["environment"] == job["environment"]), None)
+        if own is None:
+            own = OtherEnvironment(environment=job["environment"], jobs=[])
+            found.append(own)
+        own["jobs"].append(str(place.relative_to(folder)))
+    return found[0]["environment"], found[1:]
 
 
 def _reference(every: Sequence[Measured]) -> Measured | None:

@@ -1,72 +1,29 @@
-"""The STAC item of a tile and the collection over several: their content, and what the schemas say of them."""
+"""The STAC item of a tile: its content, and what the schemas say of it."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pystac
 import pytest
 from jsonschema import ValidationError
 from rasterio.crs import CRS
-from rasterio.transform import Affine
 
 from benexp.classes import NAMES
-from benexp.layers import build
 from benexp.models.spec import ModelSpec
-from benexp.rasters import RasterWriter
-from benexp.report.stac import item_name, write_collection, write_item
-from benexp.window import Window
+from benexp.report.stac import item_name
+from tests.report.made_up_items import SENSED, TILE, write_tile
 from tests.stac_schemas import SCHEMAS, validate_core, validate_extensions
 
-TILE = 'S2A_a "b" <script> Zürich'
-SENSED = "2023-06-15T10:30:07.000Z"
-TRANSFORM = (10.0, 0.0, 600000.0, 0.0, -10.0, 5700000.0)
-LAYERS = build({"names": ["class", "entropy", "probs", "multilabel"], "probs_dtype": "uint16"}, NAMES)
 Write = Callable[..., dict[str, Any]]
-
-
-def record_of(tile: str = TILE, **more: Any) -> dict[str, Any]:
-    chunking = {"patch_size": 120, "stride": 60, "blend": "sin2", "min_valid": 0.5, "chunk_size": 2048}
-    return {
-        "tile": tile,
-        "crs": "EPSG:32631",
-        "shape": [70, 50],
-        "transform": list(TRANSFORM),
-        "config": {"chunking": chunking},
-        "config_hash": "0123456789abcdef",
-        "map_hash": "ab" * 32,
-        "backend": {"engine": "onnxruntime 1.31.1", "precision": "fp32", "threads": 4},
-        **more,
-    }
 
 
 @pytest.fixture
 def write(tmp_path: Path, small_model: ModelSpec) -> Write:
-    """Writes rasters and the item over them; the item."""
-
-    def written(
-        tile: str = TILE, sensed: str | None = SENSED, spec: ModelSpec = small_model, up: bool = True, **more: Any
-    ) -> dict[str, Any]:
-        folder = tmp_path / tile
-        folder.mkdir(exist_ok=True)
-        files = []
-        for layer in LAYERS:
-            path = folder / f"{tile}_{layer.name}.tif"
-            place = {"crs": CRS.from_epsg(32631), "transform": Affine(*TRANSFORM)}
-            with RasterWriter(path, layer, shape=(70, 50), **place, tags={}, class_names=NAMES) as writer:
-                writer.write(np.full((layer.bands, 70, 50), 3, layer.dtype), Window(0, 0, 70, 50))
-                writer.finish()
-                writer.publish()
-                files += writer.files
-        names = ("areas.csv", f"{tile}_classmap.json", "preview.png", "viewer.html", f"{tile}_grid.npz")
-        path = folder / item_name(tile)
-        write_item(path, record_of(tile, **more), spec, sensed, [*files, *(folder / name for name in names)], up)
-        item: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return item
+    def written(spec: ModelSpec = small_model, **more: Any) -> dict[str, Any]:
+        return write_tile(tmp_path, spec, **more)
 
     return written
 
@@ -145,30 +102,3 @@ def test_item_is_valid(kind: str, write: Write, small_model: ModelSpec) -> None:
     item["assets"]["class"]["classification:classes"][0]["color_hint"] = "red"
     with pytest.raises(ValidationError):
         validate_extensions(item)
-
-
-def test_collection_spans_its_items(write: Write, tmp_path: Path, small_model: ModelSpec) -> None:
-    write("a")
-    write("c", sensed="2023-07-01T00:00:00Z", transform=[10, 0, 700000, 0, -10, 5600000])
-    path = write_collection(tmp_path, record_of(), small_model, ["c", "a"])
-    content = json.loads(path.read_text(encoding="utf-8"))
-    validate_core(content)
-    if SCHEMAS.is_dir():
-        assert validate_extensions(content) == {"projection", "classification"}
-    collection = pystac.Collection.from_file(str(path))
-    items = list(collection.get_items())
-    assert [item.id for item in items] == ["a", "c"]
-    assert all(item.get_collection() is collection for item in items)
-    (box,) = collection.extent.spatial.bboxes
-    boxes = np.array([item.bbox for item in items])
-    assert box == [*boxes[:, :2].min(0), *boxes[:, 2:].max(0)]
-    assert content["extent"]["temporal"]["interval"] == [[SENSED, "2023-07-01T00:00:00Z"]]
-    assert [Path(str(i.assets["class"].get_absolute_href())).exists() for i in items] == [True, True]
-
-
-def test_collection_of_unknown_times_is_open(write: Write, tmp_path: Path, small_model: ModelSpec) -> None:
-    write("a", sensed=None)
-    write("b")
-    path = write_collection(tmp_path, record_of(), small_model, ["a", "b"])
-    validate_core(json.loads(path.read_text(encoding="utf-8")))
-    assert json.loads(path.read_text())["extent"]["temporal"]["interval"] == [["2015-06-23T00:00:00Z", None]]

@@ -7,6 +7,7 @@ from typing import Any
 
 from benexp.config import digest
 from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.measure.environment import environment
 from benexp.tasks.results import describe_file
 
 FOUR = [[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.50, 0.45, 0.1], [0.1, 0.1, 0.9]]
@@ -67,6 +68,7 @@ def write_job(
     report = {
         **{"status": "done", "error": None, "repeat": repeat, "config": config, "config_hash": config_hash},
         **{"totals": {"seconds": seconds}, "tiles": tiles, "ceiling": None},
+        "environment": environment(),
     }
     (job / "report.json").write_text(json.dumps(report))
     return job

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pystac
 import pytest
 
 from benexp.demo.product import write_product
@@ -351,6 +352,9 @@ def test_a_real_sweep_recommends_and_an_altered_grid_fails_it_when_it_is_resumed
     sentence = report["recommendation"]["sentence"]
     assert sentence.startswith("fastest with at most 50 flipped pixels per million: onnxruntime-cpu, chunk ")
     assert sentence in done.stdout.splitlines()
+    collections = list(pystac.Collection.from_file(str(out / "collection.json")).get_children())
+    assert [link["title"] for link in json.loads((out / "collection.json").read_text())["links"][1:]] == names
+    assert all(len(list(collection.get_items())) == 1 for collection in collections)
     before = {path: path.read_bytes() for path in out.glob("jobs/*/1/*/run.json")}
     (grid,) = (out / report["configurations"][3]["jobs"][0]).glob("*/*_grid.npz")
     # Of another size it would be measured again.

@@ -1,0 +1,59 @@
+"""Made-up tiles with all their files, and the STAC items over them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from benexp.classes import NAMES
+from benexp.layers import build
+from benexp.models.spec import ModelSpec
+from benexp.rasters import RasterWriter
+from benexp.report.stac import item_name, write_item
+from benexp.window import Window
+
+TILE = 'S2A_a "b" <script> Zürich'
+SENSED = "2023-06-15T10:30:07.000Z"
+TRANSFORM = (10.0, 0.0, 600000.0, 0.0, -10.0, 5700000.0)
+LAYERS = build({"names": ["class", "entropy", "probs", "multilabel"], "probs_dtype": "uint16"}, NAMES)
+
+
+def record_of(tile: str = TILE, **more: Any) -> dict[str, Any]:
+    chunking = {"patch_size": 120, "stride": 60, "blend": "sin2", "min_valid": 0.5, "chunk_size": 2048}
+    return {
+        "tile": tile,
+        "crs": "EPSG:32631",
+        "shape": [70, 50],
+        "transform": list(TRANSFORM),
+        "config": {"chunking": chunking},
+        "config_hash": "0123456789abcdef",
+        "map_hash": "ab" * 32,
+        "backend": {"engine": "onnxruntime 1.31.1", "precision": "fp32", "threads": 4},
+        **more,
+    }
+
+
+def write_tile(
+    above: Path, spec: ModelSpec, tile: str = TILE, sensed: str | None = SENSED, up: bool = True, **more: Any
+) -> dict[str, Any]:
+    """Write a tile's rasters, its record and the item over them; the item."""
+    folder = above / tile
+    folder.mkdir(exist_ok=True)
+    files = []
+    for layer in LAYERS:
+        path = folder / f"{tile}_{layer.name}.tif"
+        place = {"crs": CRS.from_epsg(32631), "transform": Affine(*TRANSFORM)}
+        with RasterWriter(path, layer, shape=(70, 50), **place, tags={}, class_names=NAMES) as writer:
+            writer.write(np.full((layer.bands, 70, 50), 3, layer.dtype), Window(0, 0, 70, 50))
+            writer.finish()
+            writer.publish()
+            files += writer.files
+    names = ("areas.csv", f"{tile}_classmap.json", "preview.png", "viewer.html", f"{tile}_grid.npz")
+    (folder / "run.json").write_text(json.dumps(record_of(tile, **more)))
+    path = folder / item_name(tile)
+    write_item(path, record_of(tile, **more), spec, sensed, [*files, *(folder / name for name in names)], up)
+    item: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return item
