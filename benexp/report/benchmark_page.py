@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from benexp.command import typed
 from benexp.files import replacing
 from benexp.measure.statistics import PER_DECADE, compare
 from benexp.report import page
@@ -39,8 +39,9 @@ def write_page(folder: Path, report: JointReport) -> None:
         runs=runs,
         backends=list(dict.fromkeys(one["backend"] for one in configurations)),
         verdicts=_grouped(report["configurations"]),
+        overrides=" ".join(map(typed, report["recommendation"]["overrides"])),
         left_out=left_out(report["configurations"]),
-        environment=_environment(report["environment"]),
+        environments=_environments(report),
         files=[TABLE, REPORT],
         data={
             "configurations": configurations,
@@ -54,7 +55,7 @@ def write_page(folder: Path, report: JointReport) -> None:
         },
     )
     with replacing(folder / PAGE) as temporary:
-        temporary.write_text(html, encoding="utf-8", newline="\n")
+        temporary.write_bytes(page.encoded(html))
 
 
 _DRAWN = ("latencies", "over_time", "latency_seconds")
@@ -111,6 +112,7 @@ def _runs(folder: Path, report: JointReport) -> list[dict[str, Any]]:
                 "over_time": {key: usage["over_time"][key] for key in _LINES} if "over_time" in usage else {},
                 "verdicts": tile.get("verdicts") or [],
                 "reused": bool(tile.get("reused")),
+                "batches": tile.get("batches"),
                 "viewer": _link(folder, place / "viewer.html") if done else None,
                 "preview": _link(folder, place / "preview.png") if done else None,
             }
@@ -120,15 +122,16 @@ def _runs(folder: Path, report: JointReport) -> list[dict[str, Any]]:
 
 def _link(folder: Path, place: Path) -> str | None:
     """Relative, as it goes into a page; None where there is no such file."""
-    return quote(f"./{place.as_posix()}") if (folder / place).exists() else None
+    return f"./{page.address(place)}" if (folder / place).exists() else None
 
 
-def _pairs(every: Sequence[Configuration]) -> list[tuple[int, int, str]]:
-    """How configurations, by their places, compare with each other over the repeats that both have, in words."""
-    found = []
+def _pairs(every: Sequence[Configuration]) -> list[tuple[int, int, str, str]]:
+    """How configurations, by their places, compare with each other over the repeats that both have: verdict, words."""
+    found: list[tuple[int, int, str, str]] = []
     for (i, one), (j, other) in permutations(enumerate(every), 2):
         if one["seconds"].keys() & other["seconds"].keys():
-            found.append((i, j, str(compare(one["seconds"], other["seconds"]))))
+            compared = compare(one["seconds"], other["seconds"])
+            found.append((i, j, compared.verdict, str(compared)))
     return found
 
 
@@ -141,6 +144,17 @@ def _grouped(every: Sequence[Configuration]) -> list[dict[str, Any]]:
             sentence = verdict["sentence"].removeprefix(f"{verdict['code']}: ")
             group["said"].append((one["configuration"], sentence))
     return sorted(found.values(), key=lambda group: group["severity"] != "warning")
+
+
+def _environments(report: JointReport) -> list[tuple[str, list[str]]]:
+    """The machine and the software of the runs, as labels with a value, or with several where they differ."""
+    every = [report["environment"], *(other["environment"] for other in report["other_environments"])]
+    tables = [dict(_environment(facts)) for facts in every]
+    labels = dict.fromkeys(label for table in tables for label in table)
+    found = {label: [table.get(label, "none") for table in tables] for label in labels}
+    machines = len({facts["machine"] for facts in every})
+    several = [("Machines", [f"{machines} of them"])] if machines > 1 else []
+    return [*several, *((label, list(dict.fromkeys(values))) for label, values in found.items())]
 
 
 def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

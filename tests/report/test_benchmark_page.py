@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benexp.measure.environment import environment
 from benexp.tasks.joint import join
 from tests.tasks.made_up_jobs import FOUR, change, reports, write_job
 
@@ -41,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_is_one_file_with_everything_escaped(folder: Path) -> None:
     html = (folder / "viewer.html").read_text()
-    assert "<script>alert" not in html
+    assert "<script>alert" not in html and "class=&#34;" not in html
     assert len(html) < 2e6
     assert not re.findall(r"<(?:script|img|link)[^>]+(?:src|href)=\"(?!\./|data:)", html)
     assert "band B02 is damaged" in html
@@ -59,7 +60,7 @@ def test_what_there_is_is_data_of_the_page(folder: Path) -> None:
     assert names[data["reference"]] == "torch, fp32, chunk 512"
     assert len(data["runs"]) == 36
     pair = (names.index("openvino, fp32, chunk 512"), names.index("torch, fp32, chunk 512"))
-    assert next(words for i, j, words in data["pairs"] if (i, j) == pair).startswith("faster by 3.8x")
+    assert next(words for i, j, _, words in data["pairs"] if (i, j) == pair).startswith("faster by 3.8x")
 
 
 def visible(page: Any, table: str, column: int) -> list[str]:
@@ -72,9 +73,16 @@ def test_the_tables_sort_and_filter_and_show_why_a_run_failed(visit: Callable[..
     page = visit(folder / "viewer.html").page
     page.get_by_role("button", name="Patches/s").first.click()
     speeds = [float(text) for text in visible(page, "configurations", 3)]
-    assert speeds == sorted(speeds) and len(set(speeds)) > 3
+    assert speeds == sorted(speeds, reverse=True) and len(set(speeds)) > 3
     page.get_by_role("button", name="Patches/s").first.click()
     assert [float(text) for text in visible(page, "configurations", 3)] == speeds[::-1]
+    for _ in range(2):
+        page.get_by_role("button", name="Pareto front").click()
+        fronts = [text != "–" for text in visible(page, "configurations", 9)]
+        assert fronts == sorted(fronts, reverse=True) and len(set(fronts)) == 2
+    page.get_by_role("button", name="Memory, GB").first.click()
+    memory = [float(text) for text in visible(page, "configurations", 7)]
+    assert memory == sorted(memory) and len(set(memory)) > 1
     charts = page.locator("#charts .plot").count()
     assert charts >= 6
     page.locator("#words").fill("OpenVINO 512")
@@ -92,6 +100,11 @@ def test_the_tables_sort_and_filter_and_show_why_a_run_failed(visit: Callable[..
 def test_two_configurations_are_compared(visit: Callable[..., Any], folder: Path) -> None:
     page = visit(folder / "viewer.html", width=390).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # Nothing of the comparison is cut off; of the table over it there is enough to see, and a word of the rest.
+    assert page.evaluate("differences.scrollWidth <= differences.parentElement.clientWidth")
+    ends = page.evaluate("[...configurations.rows[1].cells].map((cell) => cell.getBoundingClientRect().right)")
+    assert sum(end <= 390 for end in ends) >= 3
+    assert page.get_by_text("goes on to the right").first.is_visible()
     # The recommended one and the reference are picked already; the one that was picked first gives way.
     page.get_by_label("Compare torch, fp32, chunk 2048").check()
     assert not page.get_by_label("Compare onnxruntime-cpu, int8, chunk 512").is_checked()
@@ -106,6 +119,53 @@ def test_two_configurations_are_compared(visit: Callable[..., Any], folder: Path
     assert page.evaluate("document.querySelector('[data-chart=pair] .plot').data.length") == 2
     page.keyboard.press("t")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two configurations that nothing tells apart; a repeat of one was quicker than without a model, on one batch."""
+    monkeypatch.setattr("benexp.tasks.joint.write_plots", lambda *_: [])
+    for repeat, first, second in ((1, 1.0, 2.0), (2, 4.0, 3.0)):
+        job = write_job(tmp_path, first, chunk=512, repeat=repeat)
+        tiles = json.loads((job / "report.json").read_text())["tiles"]
+        change(
+            job,
+            tiles=[tile | {"latency_seconds": {"p50": None}, "batches": 1} for tile in tiles],
+            ceiling={"totals": {"seconds": 2.0, "done": 2}},
+        )
+        write_job(tmp_path, second, repeat=repeat)
+    return tmp_path
+
+
+def test_chance_and_beaten_ceilings_are_told_and_so_is_one_batch(visit: Callable[..., Any], small: Path) -> None:
+    assert join(small, reports(small), lambda _: None)
+    page = visit(small / "viewer.html").page
+    page.locator("#first").select_option("torch, chunk 512")
+    page.locator("#second").select_option("torch, chunk 2048")
+    words = page.locator("#verdict").inner_text()
+    assert words.startswith(
+        "Undecided: torch, chunk 512 is 1.00x as fast as torch, chunk 2048, by medians, which may be"
+    )
+    assert "chance. Over the repeats of both: the interval is too wide. torch, chunk 512: 1 of 2 repeats" in words
+    assert words.endswith("measured faster than the ceiling, the same without a model: the machine was disturbed.")
+    assert sorted(visible(page, "runs", 9)) == ["20.0"] * 2 + ["30.0"] * 2 + ["one batch"] * 4
+
+
+def test_the_environment_is_that_of_the_runs(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = environment()
+    jobs = reports(small)
+    for path in jobs:
+        change(path.parent, environment=here | {"processor": "A <1>"})
+    assert join(small, jobs, lambda _: None)
+    html = (small / "viewer.html").read_text()
+    assert "<td>A &lt;1&gt;</td>" in html and "Of all runs." in html
+    change(jobs[1].parent, environment=here | {"processor": "B", "machine": "another"})
+    assert join(small, jobs, lambda _: None)
+    html = (small / "viewer.html").read_text()
+    assert '<td class="bad">A &lt;1&gt;; B</td>' in html and "The runs had 2 environments" in html
+    assert "<td>2 of them</td>" in html
+    (other,) = json.loads((small / "report.json").read_text())["other_environments"]
+    assert other["jobs"] == [str(jobs[1].parent.relative_to(small))]
 
 
 def test_a_chart_is_saved_for_papers(visit: Callable[..., Any], folder: Path, tmp_path: Path) -> None:

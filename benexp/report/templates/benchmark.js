@@ -170,9 +170,19 @@ function sentence(i, j) {
   const lacking = [a, b].find((one) => !one.median);
   if (lacking) return `${lacking.configuration} has no time to compare: ${lacking.errors.join("; ")}.`;
   const ratio = (b.median.median / a.median.median).toPrecision(3);
-  const words = data.pairs.find(([x, y]) => x === i && y === j)?.[2];
-  const repeats = words ? `Over the repeats of both: ${words}.` : "No repeat was measured of both: there is no interval.";
-  return `${a.configuration} is ${ratio}x as fast as ${b.configuration}, by medians. ${repeats}`;
+  const byMedians = `${a.configuration} is ${ratio}x as fast as ${b.configuration}, by medians`;
+  const beaten = [a, b].flatMap((one) => one.verdicts.filter(({ code }) => code === "ceiling").map((verdict) => ` ${one.configuration}: ${verdict.sentence}.`));
+  return `${told(data.pairs.find(([x, y]) => x === i && y === j), byMedians)}${beaten.join("")}`;
+}
+
+/* A ratio of medians, and what the repeats of both say of it: that it may be chance comes first. */
+function told(pair, byMedians) {
+  if (!pair) return `${byMedians}. No repeat was measured of both: there is no interval.`;
+  const [, , verdict, words] = pair;
+  if (["faster", "slower"].includes(verdict)) return `${byMedians}. Over the repeats of both: ${words}.`;
+  const interval = words.replace(verdict, "").replace(/^: | ?[()]/g, "");
+  const chance = verdict === "undecided" ? ", which may be chance" : "";
+  return `${verdict[0].toUpperCase()}${verdict.slice(1)}: ${byMedians}${chance}. Over the repeats of both: ${interval}.`;
 }
 
 async function compare() {

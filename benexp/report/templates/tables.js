@@ -1,16 +1,18 @@
 /* Tables whose rows are sorted by a click on a heading, and shown or hidden together. */
 "use strict";
 
-/* Cells without a value stay at the end, whichever way. */
+/* Cells without a value stay at the end, whichever way. Of what is the better the more there is, the best comes first. */
 function sortable(table) {
   const headings = [...table.tHead.rows[0].cells];
   const value = (row, column) => {
     const cell = row.cells[column];
-    if (cell.dataset.value === undefined) return cell.textContent.trim().toLowerCase();
+    const text = cell.textContent.trim().toLowerCase();
+    if (cell.dataset.value === undefined) return text === "–" ? null : text;
     return cell.dataset.value === "" ? null : Number(cell.dataset.value);
   };
   const sort = (column) => {
-    const ascending = headings[column].ariaSort !== "ascending";
+    const { ariaSort: now, dataset } = headings[column];
+    const ascending = now === "none" ? dataset.first !== "most" : now === "descending";
     headings.forEach((heading) => heading.ariaSort && (heading.ariaSort = "none"));
     headings[column].ariaSort = ascending ? "ascending" : "descending";
     const rows = [...table.tBodies[0].rows].map((row) => [value(row, column), row]);
