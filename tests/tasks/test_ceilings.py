@@ -10,7 +10,7 @@ import pytest
 from benexp.tasks import benchmark
 from benexp.tasks.ceilings import BEATEN, NULL
 from benexp.tasks.measured import Request
-from tests.tasks.test_benchmark import report, start, write
+from tests.tasks.benchmarks import report, start, write
 
 
 def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(

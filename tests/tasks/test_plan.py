@@ -8,7 +8,7 @@ import pytest
 
 from benexp.errors import BenexpError
 from benexp.tasks import plan
-from tests.tasks.test_benchmark import start, table, write
+from tests.tasks.benchmarks import start, table, write
 
 GB = 10**9
 
