@@ -17,6 +17,7 @@ from benexp.models.spec import ModelSpec
 from benexp.pipeline import Rendered
 from benexp.products.thumbnail import stretch
 from benexp.products.tile import Tile
+from benexp.report import page
 from benexp.report.preview import write_preview
 from benexp.report.tables import write_areas, write_classmap
 from benexp.report.viewer import Picture, write_viewer
@@ -162,4 +163,4 @@ def summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object]
         return
     say(f"written to {folder}:")
     for name, about in record["files"].items():
-        say(f"  {about['bytes'] / 1e6:9.2f} MB  {name}")
+        say(f"  {page.size(about['bytes']):>9}  {name}")
