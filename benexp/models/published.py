@@ -71,6 +71,9 @@ def check_folder(folder: Path, architecture: str, bands: Sequence[str]) -> None:
         raise BenexpError(f"model.path={folder} is no folder: it takes one with {CONFIG} and {WEIGHTS}")
     content = read_configuration(folder)
     path = folder / CONFIG
+    if content.get("network_type", 0) != 0:
+        # configilm fetches language models for others, and runs texts of the file.
+        raise BenexpError(f"{path}: network_type is {content['network_type']}: it takes 0, image classification")
     for key, expected, setting in (
         ("timm_model_name", architecture, "model.architecture"),
         ("channels", len(bands), f"the number of model.bands ({', '.join(bands)})"),

@@ -125,3 +125,14 @@ def test_bands_of_the_network_are_the_bands_of_the_specification(small_model: Mo
     assert len(small_model.bands) == len(S2)
     with torch.inference_mode():
         assert load_network(small_model)(torch.zeros(1, len(S2), 120, 120)).shape == (1, 19)
+
+
+@pytest.mark.parametrize("key", ["_fusion_method", "_fusion_activation", "custom_fusion_method"])
+def test_no_text_of_the_configuration_is_run(key: str, broken: ModelSpec, tmp_path: Path) -> None:
+    """configilm evaluates these, and fetches a language model first, for models of the other type."""
+    path = tmp_path / "config.json"
+    python = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()"
+    content = json.loads(path.read_text()) | {"network_type": 1, "hf_model_name": "prajjwal1/bert-tiny", key: python}
+    path.write_text(json.dumps(content))
+    load_network(broken)
+    assert not (tmp_path / "ran").exists()

@@ -42,6 +42,7 @@ def test_a_whole_folder_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"network_type": 1}, "network_type is 1: it takes 0, image classification"),
         ({"channels": 12}, "channels is 12, but the number of model.bands .* is 10"),
         ({"classes": 43}, "classes is 43, but the number of BigEarthNet classes is 19"),
         ({"timm_model_name": "resnet50"}, f"timm_model_name is resnet50, but model.architecture is {ARCHITECTURE}"),
