@@ -11,6 +11,7 @@ from defusedxml.ElementTree import parse
 from benexp.errors import BenexpError, one_line
 from benexp.models.seal import BIN_HASH, SEAL, UNSEALED, has_its_weights, seal_of
 from benexp.models.spec import ModelSpec
+from benexp.models.whole import check_whole
 from benexp.runtimes import import_onnxruntime
 from benexp.version import __version__
 
@@ -43,6 +44,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise BenexpError(
             f"{path} is damaged or was changed since benexp exported it (or benexp did not): export it again"
         )
+    if path.suffix != ".xml":
+        check_whole(path)
     properties = _of_openvino(path) if path.suffix == ".xml" else _of_onnx(path)
     content = {
         key.removeprefix("benexp."): json.loads(value)
