@@ -8,8 +8,13 @@ from benexp.errors import BenexpError
 
 EDGE = 64 * 1024
 """Bytes at each end of a file that tell it from another of its name and size."""
-XML_LIMIT = 32 * 1024 * 1024
-"""Bytes; real metadata and manifests are far below 1 MB, and a zip can promise anything."""
+XML_LIMIT = 4 * 1024 * 1024
+"""Bytes; real metadata and manifests are below 1 MB, a zip can promise anything, and parsed a document takes 100 times
+its size."""
+LARGE = 64 * 1024 * 1024
+"""Bytes that a member of a zip may unpack to, however small it is packed."""
+ABSURD = 200
+"""How many times its packed size a larger one may have: JPEG2000 packs to itself, GeoTIFFs to a half or so."""
 
 
 class Source:
@@ -21,9 +26,9 @@ class Source:
     def __init__(self, path: Path, name: str, names: tuple[str, ...]) -> None:
         self.path = path
         self.name = (name[: -len(".SAFE")] if name.upper().endswith(".SAFE") else name) or path.stem
-        if not self.name.strip("."):
-            # Results go to a folder of this name, which would be another folder.
-            raise BenexpError(f"{path} has no usable name: rename it")
+        if not self.name.strip(".") or not self.name.isprintable():
+            # Results go to a folder of this name, which would be another folder, or upset who lists it.
+            raise BenexpError(f"{path} has no usable name ({self.name!r}): rename it")
         self.names = names
 
     def gdal(self, name: str) -> str:
@@ -57,7 +62,10 @@ class Source:
 
 
 class FolderSource(Source):
-    """The files of a folder: its own, and those of the image folders of a .SAFE."""
+    """The files of a folder: its own, and those of the image folders of a .SAFE.
+
+    Links are followed as long as they stay inside: a product from elsewhere must not name this machine's files.
+    """
 
     PATTERNS = ("*", "GRANULE/*/IMG_DATA/*", "GRANULE/*/IMG_DATA/R*m/*")
 
@@ -70,10 +78,10 @@ class FolderSource(Source):
         super().__init__(path, path.name, tuple(names))
 
     def gdal(self, name: str) -> str:
-        return str(self.path / name)
+        return str(self._inside(name))
 
     def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb")
+        return self._inside(name).open("rb")
 
     def size(self, name: str) -> int:
         return (self.path / name).stat().st_size
@@ -84,22 +92,40 @@ class FolderSource(Source):
             file.seek(max(0, self.size(name) - EDGE))
             return head + file.read(EDGE)
 
+    def _inside(self, name: str) -> Path:
+        """The file's path. Raises BenexpError where it is a link, or in a linked folder, that leads out."""
+        path = self.path / name
+        if not (real := path.resolve()).is_relative_to(self.path.resolve()):
+            raise BenexpError(f"{path} is a link out of the product, to {real}: refused; put the file itself there")
+        return path
+
 
 class ZipSource(Source):
     """The files of a zip, below the folder that holds the product.
 
-    Raises BenexpError if the zip cannot be read, or names files outside itself.
+    Raises BenexpError if the zip cannot be read, names a file twice or outside itself, or unpacks to absurd sizes.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
-                self._members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
+                members = [member for member in archive.infolist() if not member.is_dir()]
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise BenexpError(f"{path} cannot be read as a zip ({error}): download it again") from error
-        for member in self._members:
-            if member.startswith("/") or "\\" in member or ".." in PurePosixPath(member).parts:
-                raise BenexpError(f"{path} names a file outside itself ({member!r}): refused")
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for info in members:
+            name = info.filename
+            if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
+                raise BenexpError(f"{path} names a file outside itself ({name!r}): refused")
+            if name in self._members:
+                # One would be verified, and the other one decoded.
+                raise BenexpError(f"{path} holds two files of one name ({name!r}): refused")
+            if info.file_size > max(LARGE, ABSURD * info.compress_size):
+                raise BenexpError(
+                    f"{path}: {name!r} unpacks to {info.file_size} bytes from {info.compress_size}: refused, as no "
+                    f"product packs like that"
+                )
+            self._members[name] = info
         self._root = _root([member for member in self._members if not _hidden(member)])
         names = sorted(
             member[len(self._root) :]

@@ -1,9 +1,11 @@
+import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from benexp.errors import BenexpError
+from benexp.products import source
 from benexp.products.source import XML_LIMIT, open_source
 
 
@@ -67,3 +69,54 @@ def test_the_identity_of_a_file_depends_on_its_ends(tmp_path: Path) -> None:
     first = open_source(tmp_path).identity("B02.tif")
     (tmp_path / "B02.tif").write_bytes(b"a" * 199_999 + b"b")
     assert open_source(tmp_path).identity("B02.tif") != first
+
+
+def test_a_zip_that_names_a_file_twice_is_refused(tmp_path: Path) -> None:
+    """Python takes the last one, GDAL the first: one would be verified, and the other one decoded."""
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = archive(tmp_path / "x.zip", "P/B02.tif", "P/B03.tif", "P/B02.tif")
+    with pytest.raises(BenexpError, match=r"two files of one name \('P/B02\.tif'\)"):
+        open_source(path)
+
+
+def test_a_member_that_unpacks_to_absurd_sizes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "LARGE", 200_000)
+    for size, fine in ((200_000, True), (200_001, False)):
+        with zipfile.ZipFile(tmp_path / f"{size}.zip", "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("B02.tif", bytes(size))
+            file.writestr("B03.tif", os.urandom(300_000))
+        if fine:
+            open_source(tmp_path / f"{size}.zip")
+        else:
+            with pytest.raises(BenexpError, match=r"'B02\.tif' unpacks to 200001 bytes from \d+: refused"):
+                open_source(tmp_path / f"{size}.zip")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\u202eb", os.fsdecode(b"a\xff"), "a\x7f"])
+def test_a_product_whose_name_upsets_those_who_list_it_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(BenexpError, match="has no usable name"):
+        open_source(tmp_path / name)
+
+
+def test_links_are_followed_inside_a_product_and_not_out_of_it(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    for name in ("x_B02.tif", "B04.tif"):
+        (secret / name).write_bytes(b"secret")
+    product = tmp_path / "archive" / "P.SAFE"
+    images = product / "GRANULE" / "g" / "IMG_DATA"
+    images.mkdir(parents=True)
+    (images / "x_B03.tif").write_bytes(b"fine")
+    (product / "B03.tif").symlink_to(images / "x_B03.tif")
+    (product / "B04.tif").symlink_to(secret / "B04.tif")
+    (product / "GRANULE" / "h").mkdir()
+    (product / "GRANULE" / "h" / "IMG_DATA").symlink_to(secret)
+    # A link to the product is the user's own doing.
+    (tmp_path / "P.SAFE").symlink_to(product)
+    found = open_source(tmp_path / "P.SAFE")
+    assert found.open("B03.tif").read() == b"fine"
+    for name in ("B04.tif", "GRANULE/h/IMG_DATA/x_B02.tif"):
+        for use in (found.gdal, found.open, found.identity):
+            with pytest.raises(BenexpError, match=r"is a link out of the product, to .*secret.*: refused"):
+                use(name)
