@@ -25,12 +25,16 @@ DRIVERS = ("GTiff", "JP2OpenJPEG")
 """Told by content, whatever the suffix. No other is tried: some of GDAL's follow paths and addresses in a file."""
 UNIT = 512
 """Pixels a side that smaller blocks and strips of GeoTIFFs are grouped to: calls would cost more than decoding."""
+JPEG_TILES = 2048
+"""Internal tiles of a JPEG2000 file at most: each takes 10 kB in every thread that has it open. Sentinel-2 has 121."""
 OVERLAP = 1200.0
 """Metres by which the windows of a sweep overlap at most: one patch."""
 GDAL_OPTIONS = {
     "GDAL_NUM_THREADS": 1,
     # Bytes. Blocks are kept here, decoded; GDAL would keep another 5 % of the machine's memory of them.
     "GDAL_CACHEMAX": 64 * 1024 * 1024,
+    # A file stands for itself: no .ovr or .aux.xml beside it, which may name any other file, or an address.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
 }
 
 
@@ -82,7 +86,8 @@ def open_dataset(file: BandFile) -> Any:
     # The one that the suffix names comes first: its error is the one to tell.
     for driver in sorted(DRIVERS, key=lambda name: (name == "GTiff") != (".tif" in file.file.lower())):
         try:
-            return rasterio.open(file.path, driver=driver)
+            with rasterio.Env(**GDAL_OPTIONS):
+                return rasterio.open(file.path, driver=driver)
         except RasterioError as error:
             errors.append(" ".join(str(error).split()))
     raise BenexpError(f"{file.path} cannot be opened as JPEG2000 or GeoTIFF ({errors[0]}): download it again")
@@ -100,6 +105,10 @@ def inspect(file: BandFile) -> Raster:
         block = dataset.block_shapes[0]
         grouped = dataset.driver == "GTiff"
         unit = tuple(max(1, UNIT // n) * n for n in block) if grouped else block
+        if not grouped and (tiles := -(-dataset.height // block[0]) * -(-dataset.width // block[1])) > JPEG_TILES:
+            raise BenexpError(
+                f"{file.path} is cut into {tiles} internal tiles: make it anew, with tiles of 1024 pixels"
+            )
         return Raster(
             file=file,
             shape=dataset.shape,

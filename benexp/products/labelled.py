@@ -11,6 +11,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from benexp.errors import BenexpError, one_line
+from benexp.products.blocks import GDAL_OPTIONS, open_dataset
 from benexp.products.finding import open_product
 from benexp.products.patches import is_patch_name
 
@@ -69,7 +70,7 @@ class FolderPatches:
         arrays = {}
         for file in open_product(path).band_files(bands):
             try:
-                with rasterio.open(file.path) as raster:
+                with rasterio.Env(**GDAL_OPTIONS), open_dataset(file) as raster:
                     arrays[file.name] = raster.read(1)
                     nodata = raster.nodata
             except RasterioError as error:

@@ -15,6 +15,7 @@ from benexp import cores
 from benexp.errors import BenexpError
 from benexp.measure.clocks import StageClocks
 from benexp.products.blocks import BlockReader, Interest, Key, Raster, inspect
+from benexp.products.claims import check_area, check_claim
 from benexp.products.finding import open_product
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
 from benexp.products.product import BandFile, Product
@@ -80,6 +81,7 @@ class Tile:
         self._layers = [*rasters, *([scl] if scl else [])]
         for layer in self._layers:
             check_raster(layer)
+            check_claim(layer, product.source.size(layer.file.file))
         reference = min(rasters, key=lambda raster: (raster.resolution, raster.file.name))
         factor = round(reference.resolution / RESOLUTION)
         whole = (reference.shape[0] * factor, reference.shape[1] * factor)
@@ -103,6 +105,7 @@ class Tile:
                 f"region.pixels={list(region['pixels'])} is clipped to {list(self.region)}",
             )
         self.shape = self.region.shape
+        check_area(self.shape)
         self.transform = _grid(self._grid.c + self.region.col * RESOLUTION, self._grid.f - self.region.row * RESOLUTION)
         self.cache_bytes = default_cache(self._layers) if cache_bytes is None else cache_bytes
         self._clocks = StageClocks()

@@ -13,7 +13,10 @@ from rasterio.transform import Affine
 
 from benexp.errors import BenexpError
 from benexp.products.blocks import UNIT, BlockReader, Interest, Key, Raster, inspect
+from benexp.products.placement import place
 from benexp.products.product import BandFile
+from benexp.products.thumbnail import read_decimated
+from benexp.window import Window
 from tests.products.builders import write_band
 
 WHOLE = Interest(0, 2560, 0)
@@ -171,3 +174,28 @@ def test_a_file_of_several_bands_is_told(tmp_path: Path) -> None:
         pass
     with pytest.raises(BenexpError, match="has 3 bands"):
         inspect(BandFile("B02", str(path), 10, "B02.tif"))
+
+
+def test_files_beside_a_band_are_not_looked_at(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    """GDAL would take smaller pictures, places and nodata from them, and open whatever they name."""
+    write_band(tmp_path / "elsewhere.tif", np.full_like(pixels, 7), 10)
+    path = write_band(tmp_path / "B02.tif", pixels, 10)
+    height, width = pixels.shape
+    (tmp_path / "B02.tif.ovr").write_text(
+        f'<VRTDataset rasterXSize="{width // 2}" rasterYSize="{height // 2}"><VRTRasterBand dataType="UInt16" band="1">'
+        f"<SimpleSource><SourceFilename>{tmp_path / 'elsewhere.tif'}</SourceFilename><SourceBand>1</SourceBand>"
+        f"</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    other = write_band(tmp_path / "B03.tif", pixels, 10)
+    (tmp_path / "B03.tif.aux.xml").write_text(
+        f'<PAMDataset><SRS>EPSG:32601</SRS><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">'
+        f'{tmp_path / "elsewhere.tif"}</MDI></Metadata><PAMRasterBand band="1"><NoDataValue>5</NoDataValue>'
+        f"</PAMRasterBand></PAMDataset>"
+    )
+    for file in (path, other):
+        raster = inspect(BandFile(file.stem, str(file), None, file.name))
+        assert raster.nodata is None and raster.crs.to_epsg() == 32633
+        whole = Window(0, 0, height, width)
+        grid = raster.transform
+        small = read_decimated(raster, place(whole, raster, grid), (height // 2, width // 2))
+        assert np.isin(small, pixels).all() and not (small == 7).all()
