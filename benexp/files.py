@@ -32,6 +32,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     may be torn where the power goes out soon after: for files that are checked when they are read.
     """
     temporary = partial(path)
+    # What a run that died has left there, or a link that leads elsewhere.
+    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         if durable:
@@ -101,7 +103,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK
     while True:
-        with path.open("w") as file:
+        with open(path, "w", opener=_no_link) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -118,6 +120,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Opens a file that is written to, and none that a link in its place leads to; waits for no reader of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _has_its_name(file: IO[str], path: Path) -> bool:

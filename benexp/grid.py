@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,10 @@ from benexp.window import Window
 
 DAMAGED = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 """What reading an .npz file raises when its bytes are not those that were saved."""
+_ABOUT = 1 << 20
+# Bytes of what a file says of itself.
+_PER_PATCH = 1024
+# Bytes of a patch: far more classes than there are.
 
 
 def positions(length: int, patch_size: int, stride: int) -> npt.NDArray[np.int64]:
@@ -129,6 +133,15 @@ def packed(**arrays: npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def check_unpacked(file: Path | BinaryIO, patches: PatchGrid) -> None:
+    """Raise ValueError where an .npz file would unpack to more than a grid of these `patches`, or a part of it, has."""
+    most = _ABOUT + _PER_PATCH * len(patches.rows) * len(patches.cols) + patches.tile_shape[0] * patches.tile_shape[1]
+    with zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > most:
+        raise ValueError(f"it unpacks to {size} bytes")
+
+
 @dataclass
 class ProbabilityGrid:
     """The model's answers for a tile: all that rendering needs.
@@ -166,9 +179,10 @@ class ProbabilityGrid:
     @classmethod
     def load(cls, path: Path, key: str, patches: PatchGrid) -> tuple[Self, dict[str, Any]] | None:
         """The grid saved at `path` and what made it, if its key is this one; None where there is none such."""
-        if not path.exists():
+        if not path.is_file():
             return None
         try:
+            check_unpacked(path, patches)
             with np.load(path, allow_pickle=False) as saved:
                 about = json.loads(str(saved["about"]))
                 if about["grid_key"] != key:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benexp.errors import BenexpError
 from benexp.files import replacing
-from benexp.grid import Chunk, ProbabilityGrid, packed
+from benexp.grid import DAMAGED, Chunk, ProbabilityGrid, check_unpacked, packed
 from benexp.plausibility import Content
 
 log = logging.getLogger("benexp")
@@ -28,6 +29,8 @@ class UnfinishedGrid:
         self._folder = folder / f"{PREFIX}{key[:16]}"
         self.restored = 0
         """Chunks that were taken over."""
+        if self._folder.is_symlink():
+            raise BenexpError(f"{self._folder} is a link, to {self._folder.resolve()}: remove it")
         for other in sorted(set(folder.glob(f"{PREFIX}*")) - {self._folder}):
             log.warning("%s: configuration, input or benexp changed since the run that was interrupted: anew", folder)
             shutil.rmtree(other)
@@ -37,14 +40,21 @@ class UnfinishedGrid:
         done = np.zeros(grid.patches.shape, bool)
         for path in sorted(self._folder.glob("*.npz")):
             whole = path.read_bytes()
-            if not path.stem.endswith(_digest(whole)):
-                log.warning("%s is damaged: its patches are classified again", path)
+            try:
+                if not path.stem.endswith(_digest(whole)):
+                    raise ValueError("it is damaged")
+                check_unpacked(io.BytesIO(whole), grid.patches)
+                with np.load(io.BytesIO(whole), allow_pickle=False) as saved:
+                    (top, bottom, left, right), window = saved["at"], saved["window"]
+                    probabilities, classified, valid = saved["probabilities"], saved["classified"], saved["valid"]
+                    tally = saved["tally"]
+                here = grid.classified[top:bottom, left:right].shape
+                if probabilities.shape[:2] != here or classified.shape != here:
+                    raise ValueError("it is of another grid")
+            except DAMAGED as error:
+                log.warning("%s: %s: its patches are classified again", path, error)
                 path.unlink()
                 continue
-            with np.load(io.BytesIO(whole), allow_pickle=False) as saved:
-                (top, bottom, left, right), window = saved["at"], saved["window"]
-                probabilities, classified, valid = saved["probabilities"], saved["classified"], saved["valid"]
-                tally = saved["tally"]
             grid.probabilities[top:bottom, left:right] = probabilities
             grid.classified[top:bottom, left:right] = classified
             row, col, height, width = window

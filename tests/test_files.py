@@ -76,6 +76,26 @@ def test_what_is_not_on_the_disk_gets_no_name(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_replacing_writes_through_no_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "report.partial.json").symlink_to(victim)
+    with replacing(tmp_path / "report.json") as temporary:
+        temporary.write_text("new")
+    assert victim.read_text() == "precious"
+    assert (tmp_path / "report.json").read_text() == "new"
+    assert not (tmp_path / "report.json").is_symlink()
+
+
+def test_the_lock_is_no_link_to_what_it_would_empty(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / ".lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), staging(tmp_path):
+        pytest.fail("it was followed")
+    assert victim.read_text() == "precious"
+
+
 def test_staging_leaves_only_what_was_moved_out(tmp_path: Path) -> None:
     with staging(tmp_path) as unfinished:
         (unfinished / "kept").write_text("")

@@ -1,5 +1,9 @@
 """Patch positions, chunks and the saved grid."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,3 +106,17 @@ def test_a_broken_saved_grid_is_named(tmp_path) -> None:
     path.write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(BenexpError, match="resume=false"):
         ProbabilityGrid.load(path, "one", PatchGrid((9, 13), 4, 3))
+
+
+def test_a_saved_grid_that_is_a_pickle_or_a_bomb_is_named(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    patches = PatchGrid((120, 150), 120, 60)
+    np.savez(tmp_path / "pickle.npz", about=np.array(Bomb(), dtype=object))
+    np.savez_compressed(tmp_path / "bomb.npz", about=np.array(json.dumps({"grid_key": "k"})), more=np.zeros(10_000_000))
+    for name, reason in (("pickle", "allow_pickle"), ("bomb", "it unpacks to 80000")):
+        with pytest.raises(BenexpError, match=rf"{name}\.npz: not a probability grid \(.*{reason}.*: delete it"):
+            ProbabilityGrid.load(tmp_path / f"{name}.npz", "k", patches)
+    assert not (tmp_path / "ran").exists()

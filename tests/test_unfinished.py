@@ -1,13 +1,15 @@
 """A run that was interrupted goes on from the chunks that it kept, and ends as one that never was."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benexp import pipeline
+from benexp.errors import BenexpError
 from benexp.files import partial
-from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.grid import PatchGrid, ProbabilityGrid, packed
 from benexp.measure.clocks import StageClocks
 from benexp.plausibility import Content
 from benexp.unfinished import UnfinishedGrid
@@ -181,3 +183,37 @@ def test_no_flipped_byte_of_a_chunk_is_believed(whole: ProbabilityGrid, cut_off:
 def test_nothing_is_left_when_it_is_removed(cut_off: Path) -> None:
     UnfinishedGrid(cut_off, "k" * 64).remove()
     assert not list(cut_off.iterdir())
+
+
+def test_a_chunk_of_another_grid_and_one_that_is_a_bomb_are_classified_again(
+    whole: ProbabilityGrid, cut_off: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = sorted(cut_off.glob(".chunks-*/*.npz"))
+    with np.load(files[0]) as saved:
+        content = dict(saved)
+    for file, change in zip(
+        files,
+        (
+            {"probabilities": content["probabilities"][:1]},
+            {"more": np.zeros(10_000_000)},
+            {"at": np.array([0, 10**6, 0, 10**6])},
+            {"at": np.array([print], dtype=object)},
+        ),
+        strict=False,
+    ):
+        # With the name that tells it to be whole, which anybody can give.
+        made = packed(**content | change)
+        file.with_name(f"{file.stem.rpartition('-')[0]}-{hashlib.sha256(made).hexdigest()[:16]}.npz").write_bytes(made)
+        file.unlink()
+    grid, restored = classify(Tile(), cut_off)
+    assert restored == len(files) - 4
+    assert caplog.text.count("its patches are classified again") == 4
+    assert same(grid, whole)
+
+
+def test_chunks_are_not_kept_behind_a_link(cut_off: Path, tmp_path: Path) -> None:
+    kept = next(cut_off.glob(".chunks-*"))
+    kept.rename(tmp_path / "elsewhere")
+    kept.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BenexpError, match="is a link, to .*elsewhere: remove it"):
+        classify(Tile(), cut_off)

@@ -54,8 +54,12 @@ def open_input(product: Path, config: Config, bands: Sequence[str], *, warn: boo
 
 
 def results_folder(config: Config, product: Path, tile: Tile) -> Path:
-    """Where what is made of a product's tile goes. Raises BenexpError where that lies inside the product."""
+    """Where what is made of a product's tile goes. Raises BenexpError where that is a link, or inside the product."""
     folder = Path(config.output_folder) / tile.name
+    if folder.is_symlink():
+        raise BenexpError(
+            f"{folder} is a link, to {folder.resolve()}: remove it, or name a folder there with output_folder="
+        )
     if folder.resolve().is_relative_to(product.resolve()):
         raise BenexpError(f"output_folder={config.output_folder}: results would lie inside {product}")
     return folder

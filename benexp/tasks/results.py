@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Sequence
 from hashlib import file_digest
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from benexp.classes import CLASSES
 from benexp.command import command
 from benexp.config import Config, config_hash
+from benexp.errors import one_line
 from benexp.files import replacing, sync
 from benexp.grid import ProbabilityGrid
 from benexp.measure.environment import environment, peak_memory
@@ -23,6 +25,8 @@ from benexp.report.tables import write_areas, write_classmap
 from benexp.report.viewer import Picture, write_viewer
 from benexp.tasks.prepare import backend_name
 from benexp.version import __version__
+
+log = logging.getLogger("benexp")
 
 RECORD = "run.json"
 """Written last: where it is, the tile is complete."""
@@ -131,7 +135,7 @@ def publish(files: Sequence[Path], folder: Path, record: dict[str, Any], name: s
     path = folder / name
     for file in files:
         sync(file)
-    before = set(json.loads(path.read_text(encoding="utf-8"))["files"]) if path.exists() else set()
+    before = _files_before(path)
     # From here on results of an earlier run are replaced: its record no longer holds.
     path.unlink(missing_ok=True)
     sync(folder)
@@ -143,6 +147,21 @@ def publish(files: Sequence[Path], folder: Path, record: dict[str, Any], name: s
     sync(folder)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _files_before(path: Path) -> set[str]:
+    """The files that the record at `path` names beside itself; none where it is no record, which is warned about."""
+    if not path.is_file():
+        return set()
+    try:
+        names = set(json.loads(path.read_text(encoding="utf-8"))["files"])
+        # Else a record from elsewhere would have files anywhere removed.
+        if strange := [name for name in names if name in ("", ".", "..") or "/" in name]:
+            raise ValueError(f"it names {strange[0]!r}, which is no file beside it")
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is no record of benexp (%s): it is replaced", path, one_line(error))
+        return set()
+    return names
 
 
 def describe_file(path: Path) -> dict[str, Any]:
