@@ -98,10 +98,20 @@ def main(arguments: Sequence[str]) -> int:
 
 def set_up_logging() -> None:
     """Messages of benexp go to stderr, one line each."""
-    logging.basicConfig(format="benexp: %(levelname)s%(message)s", handlers=[AboveBars(sys.stderr)])
+    handler = AboveBars(sys.stderr)
+    handler.setFormatter(_Printable("benexp: %(levelname)s%(message)s"))
+    logging.basicConfig(handlers=[handler])
     log.setLevel(logging.INFO)
     for level, words in ((logging.INFO, ""), (logging.WARNING, "warning: "), (logging.ERROR, "error: ")):
         logging.addLevelName(level, words)
+
+
+class _Printable(logging.Formatter):
+    """Shows what a terminal would obey, in names of files above all, as Python writes it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        text = super().formatMessage(record)
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def say(text: str) -> None:
