@@ -1,5 +1,7 @@
 """Classifying into a folder that has results already: what is reused, and what must not be."""
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,17 @@ from benexp import BenexpError, classify
 from benexp.backends.base import Backend
 from tests.products.builders import write_safe
 from tests.tasks.runs import FAST, files_below
+from tests.tasks.test_own_code import Brightness
+
+
+class Announced(Brightness):
+    """Tells when it is at work."""
+
+    running = threading.Event()
+
+    def _infer(self, patches: np.ndarray) -> np.ndarray:
+        self.running.set()
+        return super()._infer(patches)
 
 
 def test_a_second_run_renders_the_saved_grid(safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +69,42 @@ def test_what_was_read_from_a_damaged_file_is_not_reused(tmp_path: Path) -> None
     fresh = classify(safe, tmp_path / "fresh", *FAST)
     with rasterio.open(tmp_path / "fresh" / fresh["tile"] / f"{fresh['tile']}_maxprob.tif") as raster:
         assert np.array_equal(mended, raster.read(1))
+
+
+def test_a_file_that_was_damaged_since_stops_what_its_saved_grid_would_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benexp.products.source.EDGE", 1000)
+    safe = write_safe(tmp_path, size=(250, 310), manifest="MD5")
+    first = classify(safe, tmp_path / "out", *FAST)
+    band = next(safe.rglob("*_B08_10m.jp2"))
+    # In the middle, which does not tell one file from another.
+    content = bytearray(band.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    band.write_bytes(content)
+    before = {path: path.read_bytes() for path in (tmp_path / "out" / first["tile"]).iterdir()}
+    with pytest.raises(BenexpError, match=r"B08_10m\.jp2 is damaged .*checksum"):
+        classify(safe, tmp_path / "out", *FAST, "layers=full")
+    assert {path: path.read_bytes() for path in (tmp_path / "out" / first["tile"]).iterdir()} == before
+
+
+def test_files_are_verified_while_the_model_runs_and_before_anything_has_its_name(
+    safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    Announced.running.clear()
+
+    def check_late(*_: object) -> None:
+        assert Announced.running.wait(20), "the model waits for what is verified"
+        time.sleep(0.5)
+        seen.extend(name for name in files_below(tmp_path) if "/." not in name)
+        raise BenexpError("B02 is damaged")
+
+    monkeypatch.setattr("benexp.tasks.classify.check_integrity", check_late)
+    with pytest.raises(BenexpError, match="B02 is damaged"):
+        classify(safe, tmp_path, *FAST, f"backend._target_={__name__}.Announced")
+    assert Announced.running.is_set() and not seen
+    assert not files_below(tmp_path)
 
 
 def test_rasters_of_an_earlier_run_do_not_stay_beside_the_new_ones(safe: Path, tmp_path: Path) -> None:

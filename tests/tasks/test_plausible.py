@@ -8,6 +8,7 @@ import pytest
 from benexp import BenexpError, classify
 from benexp.backends.base import Backend
 from tests.products.builders import random_arrays, write_folder
+from tests.tasks.runs import files_below
 
 SIZE = (360, 400)
 NULL = ("backend=null", "model=demo")
@@ -20,6 +21,22 @@ class Constant(Backend):
 
     def _infer(self, patches: np.ndarray) -> np.ndarray:
         return np.full((len(patches), 19), 0.5, np.float32)
+
+
+class Nan(Backend):
+    """Answers like a model that overflowed."""
+
+    needs = "checkpoint"
+
+    def _infer(self, patches: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(19) == 7, np.nan, np.full((len(patches), 19), 0.5)).astype(np.float32)
+
+
+def test_a_model_that_answers_nan_stops_the_tile(tmp_path: Path) -> None:
+    product = write_folder(tmp_path / "product", size=SIZE)
+    with pytest.raises(BenexpError, match="demo on Nan at fp32 answered NaN"):
+        classify(product, tmp_path / "out", "model=demo", "offset=none", f"backend._target_={__name__}.Nan")
+    assert not files_below(tmp_path / "out")
 
 
 def test_a_model_that_always_says_the_same_stops_the_tile(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -141,9 +142,9 @@ def test_no_folder_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "is no folder" in caplog.text
 
 
-@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
-def test_it_serves_until_it_is_interrupted(results: Path, host: str, warned: bool) -> None:
-    command = ["task=serve", f"output_folder={results}", "serve.port=0", f"serve.host={host}"]
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_it_serves_until_it_is_interrupted(results: Path, everywhere: bool) -> None:
+    command = ["task=serve", f"output_folder={results}", "serve.port=0", *["serve.host=0.0.0.0"] * everywhere]
     with subprocess.Popen(
         [sys.executable, "-m", "benexp", *command],
         stdout=subprocess.PIPE,
@@ -158,9 +159,16 @@ def test_it_serves_until_it_is_interrupted(results: Path, host: str, warned: boo
             port = said.split(" until")[0].rpartition(":")[2].strip("/")
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
                 assert b"EPSG:32631" in answer.read()
+            # Another address of this machine, which stands for those that other machines reach it by.
+            try:
+                socket.create_connection(("127.0.0.2", int(port)), timeout=10).close()
+                reached = True
+            except ConnectionRefusedError:
+                reached = False
         finally:
             process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=20)
     assert process.returncode == 0 and out == "stopped\n"
-    assert ("whoever reaches this machine can read" in errors) == warned
+    assert reached == everywhere
+    assert ("whoever reaches this machine can read" in errors) == everywhere
     assert "Traceback" not in errors
