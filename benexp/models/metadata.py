@@ -16,6 +16,17 @@ from benexp.runtimes import import_onnxruntime
 from benexp.version import __version__
 
 _FIELDS = ("name", "architecture", "bands", "means", "stds", "patch_size", "classes", "weights", "source", "revision")
+_TEXT = ("name", "architecture", "weights", "source", "precision")
+_KINDS = (
+    *((field, str, str) for field in _TEXT),
+    *((field, list, str) for field in ("bands", "classes")),
+    *((field, list, int | float) for field in ("means", "stds")),
+    ("patch_size", int, int),
+    ("trained", bool, bool),
+    ("revision", str | None, str),
+    ("batch", int | None, int),
+)
+# What each is, and what a list holds.
 
 
 def to_metadata(spec: ModelSpec, precision: str, batch: int | None = None) -> dict[str, str]:
@@ -47,13 +58,22 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if path.suffix != ".xml":
         check_whole(path)
     properties = _of_openvino(path) if path.suffix == ".xml" else _of_onnx(path)
-    content = {
-        key.removeprefix("benexp."): json.loads(value)
-        for key, value in properties.items()
-        if key.startswith("benexp.") and key not in (SEAL, BIN_HASH)
-    }
+    try:
+        content = {
+            key.removeprefix("benexp."): json.loads(value)
+            for key, value in properties.items()
+            if key.startswith("benexp.") and key not in (SEAL, BIN_HASH)
+        }
+    except (ValueError, RecursionError) as error:
+        raise BenexpError(f"{path} says of itself what cannot be read: {one_line(error)}") from error
     if missing := [field for field in _FIELDS if field not in content]:
         raise BenexpError(f"{path} does not say its {missing[0]}: model.path takes a file that benexp exported")
+    for field, kind, of in _KINDS:
+        value = content.get(field)
+        if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(one, of) for one in value)):
+            raise BenexpError(f"{path} says {field} that cannot be: model.path takes a file that benexp exported")
+    if not len(content["bands"]) == len(content["means"]) == len(content["stds"]):
+        raise BenexpError(f"{path} has means and stds of other bands: model.path takes a file that benexp exported")
     return content | {"seal": seal}
 
 

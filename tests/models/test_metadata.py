@@ -128,3 +128,29 @@ def test_no_openvino_file_of_benexp(text: str, message: str, pair: Path) -> None
     with pytest.raises(BenexpError, match=message) as raised:
         resolve(model_config(weights="onnx", path=pair))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("bands", "5", "says bands that cannot be"),
+        ("classes", "[[]]", "says classes that cannot be"),
+        ("means", '["1"]', "says means that cannot be"),
+        ("stds", "[1.0]", "has means and stds of other bands"),
+        ("patch_size", '"120"', "says patch_size that cannot be"),
+        ("name", "{", "says of itself what cannot be read"),
+        ("name", "[" * 100_000, "says of itself what cannot be read"),
+        ("batch", "[]", "says batch that cannot be"),
+    ],
+)
+def test_what_a_file_says_of_itself_is_not_believed(
+    field: str, value: str, message: str, small_model: ModelSpec, pair: Path
+) -> None:
+    """Its seal holds: anybody can make one."""
+    said = {**to_metadata(small_model, "int8"), BIN_HASH: sha256(pair.with_suffix(".bin")), f"benexp.{field}": value}
+    entries = "".join(f"<{key.removeprefix('benexp.')} value={quoteattr(text)} />" for key, text in said.items())
+    pair.write_text(f"<net><rt_info><benexp>{entries}</benexp></rt_info></net>")
+    seal(pair)
+    with pytest.raises(BenexpError, match=message) as raised:
+        resolve(model_config(weights="onnx", path=pair))
+    assert "\n" not in str(raised.value)
