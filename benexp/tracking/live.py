@@ -23,7 +23,7 @@ from typing import Any
 from benexp.command import command
 from benexp.config import Config, Tracking, config_hash
 from benexp.errors import BenexpError
-from benexp.tracking.records import forget_parent
+from benexp.tracking.records import find, forget_parent
 
 log = logging.getLogger("benexp")
 
@@ -173,7 +173,8 @@ def _is_installed() -> bool:
 
 @contextlib.contextmanager
 def tracked(config: Config, overrides: Sequence[str], sweep: Path | None) -> Iterator[None]:
-    """Tell MLflow of what is done in the block: of its records, or, in a `sweep`, of how it failed without one.
+    """Tell MLflow of what is done in the block: of its records, also where not all of it could be done, or, in a
+    `sweep`, of how it failed without one.
 
     An interrupt is not held up: `task=report` tells later of what was done.
     """
@@ -200,6 +201,8 @@ def tracked(config: Config, overrides: Sequence[str], sweep: Path | None) -> Ite
         # Alone, a mistake is an error on the screen at once. In a sweep nobody looks.
         if sweep:
             recorder.ask(request | {"failure": _failure(config, request, error)})
+        elif any(record.command == request["command"] for record in find(Path(folder), began)):
+            recorder.ask(request)  # other tiles are done
         raise
     else:
         recorder.ask(request)

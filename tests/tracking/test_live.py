@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 import socket
 import sqlite3
 import time
@@ -62,6 +63,24 @@ def test_without_a_server_a_run_is_complete_and_is_sent_later(
     assert main(arguments) == 0
     assert "to send to" in (said := capsys.readouterr().out)
     assert said.rstrip().endswith(": 0")
+
+
+def test_tiles_that_are_done_are_told_of_where_another_failed(
+    product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri, out = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "out"
+    for name in ("a", "b"):
+        shutil.copytree(product, tmp_path / "products" / f"{name}.SAFE")
+    next((tmp_path / "products" / "b.SAFE").rglob("*_B08_10m.jp2")).unlink()
+    arguments = [f"input_dir={tmp_path / 'products'}", f"output_folder={out}", "tracking=mlflow", f"tracking.uri={uri}"]
+    assert main(["model=demo", "backend=null", *arguments]) == 1
+    assert "1 of 2 products failed: b.SAFE" in caplog.text
+    (record,) = find(out)
+    told = sent(record, uri)
+    assert told and told.whole
+    # One by itself is told of nobody, and at once.
+    assert main(command(tmp_path / "products" / "b.SAFE", tmp_path / "b", f"tracking.uri={NOBODY}")) == 1
+    assert "not recorded" not in caplog.text
 
 
 def test_a_server_that_never_answers_is_waited_for_no_longer_than_patience(
