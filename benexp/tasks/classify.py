@@ -64,7 +64,9 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     with contextlib.closing(outcomes(config, overrides, spec, found, say)) as coming:
         for product, outcome in progress(coming, total=len(found), desc="tiles", unit="tile") if many else coming:
             if not isinstance(outcome, BenexpError):
-                made[product] = outcome
+                # What is the same for all tiles is kept once: there may be thousands.
+                first = next(iter(made.values()), outcome)
+                made[product] = outcome | {key: value for key, value in first.items() if outcome.get(key) == value}
             elif not many:
                 raise outcome
             else:
