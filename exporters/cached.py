@@ -4,15 +4,13 @@ import hashlib
 import json
 import logging
 import re
-import shutil
 import tempfile
-import time
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from benexp.cache import cache_folder
+from benexp.cache import cache_folder, sweep
 from benexp.errors import BenexpError
 from benexp.models.seal import is_sound
 from benexp.models.spec import ModelSpec
@@ -35,7 +33,6 @@ TOOLS = {
 FP32 = Recipe()
 _RECIPE = 5
 # Counts changes of what the exporters make, so that no older file is taken for it.
-_DAY = 24 * 60 * 60
 
 
 def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
@@ -154,9 +151,7 @@ def _prepare(folder: Path) -> None:
         raise BenexpError(
             f"{folder}: cannot be written: {error.strerror or error}; set BENEXP_CACHE_DIR to a folder that can"
         ) from error
-    for left in folder.glob(".export-*"):
-        if left.stat().st_mtime < time.time() - _DAY:
-            shutil.rmtree(left, ignore_errors=True)
+    sweep(folder)
 
 
 def _name(spec: ModelSpec, kind: Kind, recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benexp.cache import SCRATCH, sweep
 from benexp.errors import BenexpError
 from benexp.models.seal import seal
 from benexp.models.spec import ModelSpec
@@ -108,9 +109,10 @@ def export_checked(
     `<stem>.worst.npz`. `what` and `hint` word the error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
     worst = path.with_suffix(".worst.npz")
     # A folder of its own, so that two processes exporting at once write to different files.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=SCRATCH) as scratch:
         made = Path(scratch) / path.name
         build(made)
         seal(made)

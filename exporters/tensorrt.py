@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benexp.cache import cache_folder
+from benexp.cache import SCRATCH, cache_folder
 from benexp.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
@@ -212,7 +212,7 @@ def _plan(source: Path, shape: list[int], precision: str, workspace_gb: float, t
 def _whole(path: Path) -> Iterator[Path]:
     """A file to write that then becomes `path`, also where two processes do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=SCRATCH) as scratch:
         made = Path(scratch) / path.name
         yield made
         made.replace(path)

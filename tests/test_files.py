@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import IO
 import pytest
 
 from benexp.errors import BenexpError
-from benexp.files import LOCK, replacing, staging
+from benexp.files import LOCK, locked, replacing, staging
 
 
 def test_replacing_shows_nothing_before_the_end(tmp_path: Path) -> None:
@@ -156,3 +157,15 @@ def test_where_nothing_can_be_locked_it_says_so_and_goes_on(
     with staging(tmp_path):
         assert "cannot be locked (Function not implemented): see that no other run writes there" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_is_freed_however_its_holder_ends(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal, sys; from benexp.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "x.lock"
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], check=False, env={**os.environ})
+    assert ended.returncode == -signal.SIGKILL and path.exists()
+    with locked(path), path.open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

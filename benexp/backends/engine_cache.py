@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from benexp.cache import SCRATCH, sweep
 from benexp.models.published import sha256
 
 log = logging.getLogger("benexp")
@@ -30,7 +31,8 @@ def take_note(folder: Path, before: Mapping[str, int]) -> None:
             hashes[name] = sha256(folder / name)
         elif name in noted:
             hashes[name] = noted[name]
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".notes-") as scratch:
+    sweep(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
         made = Path(scratch) / _NOTES
         made.write_text(json.dumps(hashes, indent=2) + "\n")
         made.replace(folder / _NOTES)

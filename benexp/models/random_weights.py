@@ -4,9 +4,10 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from benexp.cache import cache_folder
+from benexp.cache import SCRATCH, cache_folder, sweep
 from benexp.classes import CLASSES
 from benexp.errors import BenexpError
+from benexp.files import sync
 from benexp.version import __version__
 
 RECIPE = 1
@@ -29,9 +30,12 @@ def random_checkpoint(architecture: str, bands: tuple[str, ...], seed: int) -> P
         raise BenexpError(f"model.weights=random needs {error.name}: pip install 'benexp[torch]'") from error
     network = lively_network(architecture, bands, len(CLASSES), seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    sweep(folder.parent)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=SCRATCH) as scratch:
         made = Path(scratch) / "checkpoint"
         save_checkpoint(made, network, architecture, len(bands))
+        for file in made.iterdir():
+            sync(file)
         try:
             made.rename(folder)
         except OSError:

@@ -1,6 +1,7 @@
 """The made-up products are real ones: archive layout, metadata, checksums, truth."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_the_same_size_and_seed_give_the_same_bytes(product: tuple[Path, Path], 
     assert digests(again[0]) == digests(product[0])
     assert again[1].read_bytes() == product[1].read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {again[0].name, again[1].name}
+
+
+def test_what_a_killed_run_left_is_no_product_and_goes(product: tuple[Path, Path], tmp_path: Path) -> None:
+    left = tmp_path / f".{product_name(240, 7)}.partial"
+    shutil.copytree(product[0], left)
+    with pytest.raises(BenexpError, match="holds no products"):
+        find_products(tmp_path)
+    write_product(tmp_path, 240, 7)
+    assert not left.exists()
 
 
 def test_another_seed_or_size_is_another_product(product: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def test_random_weights_are_cached_and_follow_the_seed(small_model: ModelSpec) -
     assert small_model.path.joinpath("model.safetensors").stat().st_mtime_ns == written
     assert not small_model.trained
     assert small_model.source == "random weights, seed 0"
+    left = small_model.path.parent / ".export-of-a-process-that-was-killed"
+    left.mkdir()
+    os.utime(left, (0, 0))
     other = resolve(config, seed=1)
     assert other.weights_hash != small_model.weights_hash
     assert sorted(other.path.parent.iterdir()) == sorted([other.path, small_model.path])
