@@ -24,11 +24,17 @@ FIRST_WITH_OFFSET = "04.00"
 MODEL_QUANTIFICATION = 10000
 """DN per unit of reflectance in what the models were trained on."""
 
+LARGEST_OFFSET = (1 << 16) - 1
+"""DN; what shifts numbers of 16 bits by more leaves nothing of them."""
+
+_BAND_OF_ID = {str(number): band for number, band in enumerate(BAND_IDS)}
+_QUANTIFICATION = ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
 _METADATA_NAME = re.compile(r"(^|_)MTD_(MSI|SAF)L(1C|2A)[^/]*\.xml$")
 _BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)(?=_|$)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # After the product's level, in front of older products' end of sensing, after a band file's tile.
 _TIME_IN_NAME = re.compile(r"(?:_MSIL(?:1C|2A)_|_V|(?:^|[/_])T\d\d[A-Z]{3}_)(\d{8}T\d{6})(?=_)")
+_BASELINE = re.compile(r"^([0-9][0-9])\.([0-9][0-9])$")
 _BASELINE_IN_TILE_ID = re.compile(r"_N(\d\d)\.(\d\d)$")
 
 
@@ -62,33 +68,39 @@ def read_metadata(source: Source) -> Metadata | None:
 def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
     """Read MTD_MSIL2A.xml or MTD_MSIL1C.xml; a tile's document (MTD_TL.xml) in its place tells the baseline at most."""
     root = parse_xml(document, where)
-    texts = {_local(element): (element.text or "").strip() for element in root.iter()}
+    texts: dict[str, set[str]] = {}
+    for element in root.iter():
+        texts.setdefault(_local(element), set()).add((element.text or "").strip())
     level = re.match(r"Level-(2A|1C)_", _local(root))
     if not level:
         raise BenexpError(f"{where} is no Sentinel-2 metadata (its root is {_local(root)})")
-    baseline = texts.get("PROCESSING_BASELINE") or _digits(_BASELINE_IN_TILE_ID.search(texts.get("TILE_ID", "")))
-    quantification = texts.get("BOA_QUANTIFICATION_VALUE") or texts.get("L2A_BOA_QUANTIFICATION_VALUE")
-    quantification = quantification or texts.get("QUANTIFICATION_VALUE") or str(MODEL_QUANTIFICATION)
+
+    def only(*names: str) -> str:
+        """What elements of the first of these names that there is say; nothing where they do not agree."""
+        said = next((texts[name] for name in names if name in texts), {""})
+        return next(iter(said)) if len(said) == 1 else ""
+
+    baseline = _digits(_BASELINE.search(only("PROCESSING_BASELINE")) or _BASELINE_IN_TILE_ID.search(only("TILE_ID")))
+    listed: dict[str, int] = {}
     try:
-        offsets: dict[str, int] | None = {
-            BAND_IDS[int(element.attrib["band_id"])]: round(float(element.text or ""))
-            for element in root.iter()
-            if _local(element) in ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
-        }
-        scale = round(float(quantification))
+        for element in root.iter():
+            if _local(element) in ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET"):
+                band, offset = _BAND_OF_ID[element.attrib["band_id"]], round(float(element.text or ""))
+                if listed.setdefault(band, offset) != offset or abs(offset) > LARGEST_OFFSET:
+                    raise ValueError(f"{offset} for {band}")
+        scale = MODEL_QUANTIFICATION
+        if texts.keys() & set(_QUANTIFICATION):
+            scale = round(float(only(*_QUANTIFICATION)))
         if scale <= 0:
             raise ValueError("quantification must be positive")
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise BenexpError(f"{where} has offsets or a quantification that cannot be read ({error})") from error
-    if not offsets:
-        offsets = no_offset(baseline)
-    started = texts.get("PRODUCT_START_TIME", "")
-    uri = texts.get("PRODUCT_URI", "") or texts.get("PRODUCT_URI_2A", "")
+    started, uri = only("PRODUCT_START_TIME"), only("PRODUCT_URI", "PRODUCT_URI_2A")
     return Metadata(
         level="L2A" if level[1] == "2A" else "L1C",
         name=uri.removesuffix(".SAFE") or None,
         baseline=baseline,
-        offsets=offsets,
+        offsets=listed or no_offset(baseline),
         quantification=scale,
         sensed=started if _TIME.fullmatch(started) else None,
         file=file,
@@ -99,7 +111,7 @@ def parse_xml(document: bytes, where: str) -> Element:
     """The root of an XML document without entities. Raises BenexpError for any other."""
     try:
         root: Element = fromstring(document, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise BenexpError(f"{where} is not readable as XML ({type(error).__name__}: {error}): get it again") from error
     return root
 

@@ -96,13 +96,44 @@ def test_a_zero_quantification_and_an_unknown_band_id_are_told() -> None:
         parse(mtd_xml("L2A", "X", "0509", -1000, 10000).replace('band_id="8"', 'band_id="99"'))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('band_id="12"', 'band_id="-1"'),
+        ('band_id="12"', 'band_id="11"'),
+        ("-1000", "-1e999"),
+        ("-1000", "nan"),
+        ("-1000", "-70000"),
+        (">10000<", ">inf<"),
+        (">10000<", "><"),
+        (">10000</BOA_QUANTIFICATION_VALUE>", ">10000</BOA_QUANTIFICATION_VALUE><BOA_QUANTIFICATION_VALUE/>"),
+    ],
+)
+def test_numbers_that_are_none_or_contradict_each_other_are_told(old: str, new: str) -> None:
+    xml = mtd_xml("L2A", "X", "0509", -1000, 10000).replace('band_id="11">-1000', 'band_id="11">-999')
+    assert parse(xml).offsets
+    with pytest.raises(BenexpError, match="cannot be read"):
+        parse(xml.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "baseline", ["-1000", "0", "1.2", "", "٠٢.٠٤", "02.04</PROCESSING_BASELINE><PROCESSING_BASELINE>05.09"]
+)
+def test_a_baseline_that_is_none_says_nothing_of_offsets(baseline: str) -> None:
+    metadata = parse(mtd_xml("L2A", "X", "0204", None, 10000).replace("02.04", baseline))
+    assert (metadata.baseline, metadata.offsets) == (None, None)
+
+
 BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <Level-2A_User_Product><PROCESSING_BASELINE>&b;</PROCESSING_BASELINE></Level-2A_User_Product>"""
 OUTSIDE = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]>
 <Level-2A_User_Product><PROCESSING_BASELINE>&a;</PROCESSING_BASELINE></Level-2A_User_Product>"""
 
 
-@pytest.mark.parametrize("text", [BOMB, OUTSIDE, "<Level-2A_User_Product>", "", "not xml"])
+CODES = [f'<?xml version="1.0" encoding="{code}"?><x/>' for code in ("nonsense", "shift_jis", "base64")]
+
+
+@pytest.mark.parametrize("text", [BOMB, OUTSIDE, "<Level-2A_User_Product>", "", "not xml", *CODES])
 def test_hostile_and_broken_documents_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(BenexpError, match=r"MTD_MSIL2A\.xml is not readable as XML") as error:
         parse(text)
