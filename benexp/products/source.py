@@ -21,6 +21,7 @@ class Source:
     """The files of a product, by their paths relative to it (with `/`).
 
     `name` is the product's own: of the folder, or of the folder inside the zip; without `.SAFE`.
+    Raises BenexpError where a name cannot be used.
     """
 
     def __init__(self, path: Path, name: str, names: tuple[str, ...]) -> None:
@@ -29,6 +30,8 @@ class Source:
         if not self.name.strip(".") or not self.name.isprintable():
             # Results go to a folder of this name, which would be another folder, or upset who lists it.
             raise BenexpError(f"{path} has no usable name ({self.name!r}): rename it")
+        if not all(_is_text(file) for file in (str(path), *names)):
+            raise BenexpError(f"{path} has a name in it, or of a file in it, that is not in UTF-8: rename it")
         self.names = names
 
     def gdal(self, name: str) -> str:
@@ -165,6 +168,15 @@ def open_source(path: Path) -> Source:
             return ZipSource(path)
         raise BenexpError(f"{path} is a file: give a .SAFE folder, its zip or a folder of band files")
     raise BenexpError(f"{path} does not exist")
+
+
+def _is_text(name: str) -> bool:
+    """Whether GDAL and the files that are written can take it: a file system's names may be any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _hidden(member: str) -> bool:

@@ -120,3 +120,13 @@ def test_links_are_followed_inside_a_product_and_not_out_of_it(tmp_path: Path) -
         for use in (found.gdal, found.open, found.identity):
             with pytest.raises(BenexpError, match=r"is a link out of the product, to .*secret.*: refused"):
                 use(name)
+
+
+def test_names_that_are_not_in_utf8_are_refused(tmp_path: Path) -> None:
+    """GDAL cannot open such files, and no page, tag or record can hold such names."""
+    (tmp_path / os.fsdecode(b"Z\xfcrich") / "folder").mkdir(parents=True)
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / os.fsdecode(b"Z\xfcrich_B02.tif")).touch()
+    for folder in (*tmp_path.glob("Z*"), *tmp_path.glob("Z*/folder"), tmp_path / "flat"):
+        with pytest.raises(BenexpError, match="not in UTF-8: rename it|no usable name"):
+            open_source(folder)
