@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
 from benexp.progress import AboveBars, above_bars
 from benexp.usage import conf_folder, groups
 
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        log.error("%s", explain(error))
+        log.error("%s", explain(error, composing=True))
         code = 1
     well = job.end(interrupted=code == 130)
     code = code or (0 if well else 1)
@@ -107,18 +107,20 @@ def set_up_logging() -> None:
 
 
 class _Printable(logging.Formatter):
-    """Shows what a terminal would obey, in names of files above all, as Python writes it."""
-
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        text = super().formatMessage(record)
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return _printable(super().formatMessage(record))
+
+
+def _printable(text: str) -> str:
+    """Shows what a terminal would obey, in names of files above all, as Python writes it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def say(text: str) -> None:
     """Print for the user, and go on where nobody listens any more (`benexp ... | head -1`)."""
     try:
         with above_bars():
-            print(text, flush=True)
+            print("\n".join(map(_printable, text.split("\n"))), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -147,15 +149,14 @@ def classify(
     >>> record = classify("S2A_....SAFE", "maps", "chunking.stride=30")  # doctest: +SKIP
     """
     from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
 
     paths = [f"tile_folder={os.fspath(tile_folder)}", f"output_folder={os.fspath(output_folder)}"]
     quoted = [quote(argument) for argument in [*paths, *overrides]]
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = compose("config", quoted)
-    except HydraException as error:
-        raise BenexpError(explain(error)) from error
+    except Exception as error:
+        raise BenexpError(explain(error, composing=True)) from error
     records = run(composed, quoted, say=lambda _: None)
     return records[0] if records else {}
 
@@ -205,8 +206,8 @@ def _run(
     return records
 
 
-def explain(error: BaseException) -> str:
-    """One line for the user about an exception that is not ours."""
+def explain(error: BaseException, *, composing: bool = False) -> str:
+    """One line for the user about an exception that is not ours; `composing` where Hydra was at the command line."""
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -232,6 +233,9 @@ def explain(error: BaseException) -> str:
         return f"{text}: {' '.join(str(error.__cause__).split())}" if error.__cause__ else text
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or text}"
+    if composing:
+        # Hydra meets some mistakes with exceptions of its code, such as a list where a group's choice should stand.
+        return f"Hydra can make no configuration of these keys and values ({one_line(error)}): see benexp --help"
     return f"unexpected {type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
 
 

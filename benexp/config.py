@@ -21,6 +21,10 @@ FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SPLITS = ("train", "validation", "test")
 EXECUTIONS = ("local", "dask")
+MOST = 65536
+"""Of workers, of threads, of jobs: what is asked for beyond is a mistake, which the machine would be long at."""
+LONGEST = 1e9
+"""Seconds that can be waited for."""
 REFERENCE_CODES = ("auto", "ids", "clc")
 
 
@@ -198,7 +202,9 @@ TYPES = {
 def check(composed: DictConfig) -> Config:
     """The typed configuration. Raises BenexpError naming the key, what it got and what it takes."""
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+        # Interpolations first: omegaconf does not hold what they come to against the types.
+        resolved = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), resolved))
     except OmegaConfBaseException as error:
         raise BenexpError(_explain(error, composed)) from error
     assert isinstance(config, Config)
@@ -212,7 +218,24 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     """Key, value, whether it is right, and what it takes."""
     k, pixels, bbox = c.chunking, c.region.pixels, c.region.bbox
     offset_is_number = isinstance(c.offset, int) and not isinstance(c.offset, bool)
-    limits = [
+    lists: dict[str, list[Any] | None] = {
+        "model.bands": c.model.bands,
+        "layers.names": c.layers.names,
+        "backends": c.backends,
+        "mask.scl": c.mask.scl,
+        "region.pixels": pixels,
+        "region.bbox": bbox,
+        "execution.slurm.directives": c.execution.slurm.directives,
+        "execution.slurm.setup": c.execution.slurm.setup,
+    }
+    # Omegaconf lets lists in lists pass.
+    limits: list[tuple[str, Any, bool, str]] = [
+        (key, items, not any(isinstance(item, list | dict) for item in items or ()), "a list such as [a,b]")
+        for key, items in lists.items()
+    ]
+    if not all(right for _, _, right, _ in limits):
+        return limits
+    limits += [
         ("chunking.patch_size", k.patch_size, k.patch_size >= 1, "a whole number from 1"),
         (
             "chunking.chunk_size",
@@ -228,7 +251,12 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
         ),
         ("chunking.blend", k.blend, k.blend in WINDOWS, ", ".join(WINDOWS)),
         ("chunking.min_valid", k.min_valid, 0 <= k.min_valid <= 1, "a share from 0 to 1"),
-        ("offset", c.offset, c.offset in ("auto", "none") or offset_is_number, "auto, none or a whole number"),
+        (
+            "offset",
+            c.offset,
+            c.offset in ("auto", "none") or (offset_is_number and abs(c.offset) < 1 << 16),
+            "auto, none or a whole number between -65536 and 65536",
+        ),
         ("output_folder", c.output_folder, bool(c.output_folder), "a folder"),
         (
             "backends",
@@ -288,7 +316,7 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     limits.append(("tracking.experiment", t.experiment, bool(t.experiment.strip()), "a name"))
     limits.append(("tracking.max_file_mb", t.max_file_mb, t.max_file_mb >= 0, "a number from 0"))
     limits.append(("tracking.max_run_mb", t.max_run_mb, t.max_run_mb >= 0, "a number from 0"))
-    limits.append(("tracking.patience", t.patience, t.patience > 0, "seconds, more than 0"))
+    limits.append(("tracking.patience", t.patience, 0 < t.patience <= LONGEST, "seconds, more than 0, up to 1e9"))
     limits.append(("serve.host", c.serve.host, bool(c.serve.host), "a name or address of this machine"))
     limits.append(("serve.port", c.serve.port, 0 <= c.serve.port <= 65535, "0 (any that is free) to 65535"))
     memory, flips = c.recommend.max_memory_gb, c.recommend.max_flips_per_million
@@ -303,17 +331,24 @@ def _limits_of_execution(c: Config) -> list[tuple[str, Any, bool, str]]:
     alone = e.name == "local" and e.workers == 1
     return [
         ("execution", e.name, e.name in EXECUTIONS, ", ".join(EXECUTIONS)),
-        ("execution.workers", e.workers, e.workers >= 1, "a whole number from 1"),
-        ("execution.threads", e.threads, e.threads >= 1, "a whole number from 1"),
-        ("execution.patience", e.patience, e.patience > 0, "seconds, more than 0"),
+        ("execution.workers", e.workers, 1 <= e.workers <= MOST, f"a whole number from 1 to {MOST}"),
+        ("execution.threads", e.threads, 1 <= e.threads <= MOST, f"a whole number from 1 to {MOST}"),
+        ("execution.memory", e.memory, e.memory == "auto" or _is_memory(e.memory), "auto, or such as 4GB"),
+        ("execution.patience", e.patience, 0 < e.patience <= LONGEST, "seconds, more than 0, up to 1e9"),
         (
             "execution.address",
             e.address,
             e.address is None or bool(re.fullmatch(r"(tcp|tls)://[^/@\s]+:\d+", e.address)),
             "the address of a scheduler, such as tcp://host:8786",
         ),
-        ("execution.slurm.jobs", s.jobs, s.jobs is None or s.jobs >= 1, "a whole number from 1, or null: no SLURM"),
-        ("execution.slurm.cores", s.cores, s.cores >= 1, "a whole number from 1"),
+        (
+            "execution.slurm.jobs",
+            s.jobs,
+            s.jobs is None or 1 <= s.jobs <= MOST,
+            f"a whole number from 1 to {MOST}, or null: no SLURM",
+        ),
+        ("execution.slurm.cores", s.cores, 1 <= s.cores <= MOST, f"a whole number from 1 to {MOST}"),
+        ("execution.slurm.memory", s.memory, _is_memory(s.memory), "an amount such as 16GB"),
         ("execution.address", e.address, not (e.address and s.jobs), "null where execution.slurm.jobs starts workers"),
         (
             "task",
@@ -324,10 +359,17 @@ def _limits_of_execution(c: Config) -> list[tuple[str, Any, bool, str]]:
     ]
 
 
+def _is_memory(amount: str) -> bool:
+    return bool(re.fullmatch(r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,9})? ?([kKMGTP]i?)?B", amount))
+
+
 def _explain(error: OmegaConfBaseException, composed: DictConfig) -> str:
     key = error.full_key or "the configuration"
     what = str(error.msg or error).splitlines()[0]
-    got = OmegaConf.select(composed, str(key), throw_on_missing=False) if error.full_key else None
+    try:
+        got = OmegaConf.select(composed, str(key), throw_on_missing=False) if error.full_key else None
+    except OmegaConfBaseException:  # it is an interpolation that comes to nothing
+        return f"{key}: {what}"
     for name, words in TYPES.items():
         if re.search(rf"converted to {name}|not a valid {name}|not a {name}|to {name}\[", what):
             return f"{key}={got}: takes {words}"

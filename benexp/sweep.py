@@ -23,7 +23,7 @@ from benexp.app import explain, run, say, set_up_logging
 from benexp.company import side_by_side, this_sweep
 from benexp.errors import BenexpError
 from benexp.files import replacing
-from benexp.swept import Swept, put_repeats_outermost, swept
+from benexp.swept import Swept, as_given, put_repeats_outermost, swept
 from benexp.tasks.ceilings import FOLDER as CEILINGS
 from benexp.tasks.processes import PATIENCE
 
@@ -107,7 +107,7 @@ class Job:
         outcome = {
             "job": hydra.job.num if in_sweep else 0,
             "task": composed.task.name,
-            "overrides": list(hydra.overrides.task),
+            "overrides": as_given(hydra),
         }
         file = Path(hydra.sweep.dir) / self.sweep / f"{outcome['job']}.json"
         if in_sweep:

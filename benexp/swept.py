@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -40,7 +41,7 @@ class Swept:
 def swept(hydra: DictConfig) -> Swept:
     """Read from Hydra's own configuration: of a recipe's lists and the command line's, which wins."""
     params = hydra.sweeper.get("params") or {}
-    given = [*(f"{key}={value}" for key, value in params.items()), *hydra.overrides.task]
+    given = [*(f"{key}={value}" for key, value in params.items()), *as_given(hydra)]
     try:
         parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(given)
         varied = [one for one in {one.key_or_group: one for one in parsed}.values() if one.is_sweep_override()]
@@ -54,9 +55,15 @@ def swept(hydra: DictConfig) -> Swept:
         return Swept()  # the sweeper says what is wrong
 
 
+def as_given(hydra: Any) -> list[str]:
+    """The overrides as they were written: what an interpolation in them comes to is nothing, perhaps."""
+    given: Any = OmegaConf.to_container(hydra.overrides.task)
+    return list(given)
+
+
 def put_repeats_outermost(hydra: DictConfig) -> None:
     """Have every configuration take its turn before any has its next, wherever benchmark.repeat was named."""
-    named = [text.partition("=")[2] for text in hydra.overrides.task if text.partition("=")[0].lstrip("+") == REPEAT]
+    named = [text.partition("=")[2] for text in as_given(hydra) if text.partition("=")[0].lstrip("+") == REPEAT]
     params = hydra.sweeper.get("params") or {}
     if not named and REPEAT not in params:
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benexp import BenexpError, classify
 from benexp.app import explain, main, quote
 from benexp.usage import groups, usage
 
@@ -80,6 +81,7 @@ MISTAKES = [
     ("chunking.min_valid=2", "chunking.min_valid=2.0: takes a share"),
     ("resume=perhaps", "resume=perhaps: takes true or false"),
     ("offset=some", "offset=some: takes auto, none or a whole number"),
+    ("offset=65536", "offset=65536: takes auto, none or a whole number between -65536 and 65536"),
     ("offset=true", "offset=True: takes auto, none or a whole number"),
     ("integrity=maybe", "integrity=maybe: takes auto, checksum, structure, none"),
     ("mask.scl=[12]", "mask.scl=[12]: takes classes from 0 to 11"),
@@ -115,6 +117,17 @@ MISTAKES = [
     ("layers.names=[clas]", "layers.names"),
     ("task.name=fly", "task.name=fly: takes benchmark"),
     ("chunking.stride=", "chunking.stride"),
+    ("layers=[1,2]", "Hydra can make no configuration of these keys and values (TypeError: "),
+    ("backend=[[1]]", "Hydra can make no configuration of these keys and values (TypeError: "),
+    ("model.bands=[[B02]]", "model.bands=[['B02']]: takes a list such as [a,b]"),
+    ("region.pixels=[[1]]", "region.pixels=[[1]]: takes a list such as [a,b]"),
+    ("export.tolerance=${output_folder}", "takes several keys, such as {fp32: 0.0001}: name one of them"),
+    ("layers.names=${nothing}", "layers.names: Interpolation key 'nothing' not found"),
+    ("execution.workers=1000000000", "execution.workers=1000000000: takes a whole number from 1 to 65536"),
+    ("++execution.memory=-5GB", "execution.memory=-5GB: takes auto, or such as 4GB"),
+    ("++execution.memory=much", "execution.memory=much: takes auto, or such as 4GB"),
+    ("++execution.patience=inf", "execution.patience=inf: takes seconds, more than 0, up to 1e9"),
+    ("++execution.slurm.memory=0GB", "execution.slurm.memory=0GB: takes an amount such as 16GB"),
     ("chunking.stride", "chunking.stride: is not key=value"),
     ("mask.scl=[", "mask.scl=[: is not key=value"),
 ]
@@ -139,6 +152,20 @@ def test_a_mistake_is_one_clear_line_before_any_work(
 def test_without_a_product_it_says_what_to_give(caplog: pytest.LogCaptureFixture) -> None:
     assert main(["model=demo", "backend=null"]) == 1
     assert "tile_folder= is missing" in caplog.text
+
+
+def test_errors_are_one_line_whatever_a_name_holds(tmp_path: Path) -> None:
+    code = "import sys; from benexp.app import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, f"tile_folder={tmp_path}/a\nb\x1b[31m", f"output_folder={tmp_path}/out"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == f"benexp: error: {tmp_path}/a\\x0ab\\x1b[31m does not exist\n"
+
+
+def test_hydras_own_mistakes_reach_python_as_benexp_errors(tmp_path: Path) -> None:
+    for override in ("layers=[1,2]", "task=${oc.env:NOTHING_OF_THE_KIND}"):
+        with pytest.raises(BenexpError):
+            classify(tmp_path, tmp_path / "out", "model=demo", override)
 
 
 def test_unexpected_errors_are_one_line_too() -> None:
