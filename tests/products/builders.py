@@ -156,6 +156,7 @@ def write_folder(
     block: int | None = 64,
     origins: Mapping[str, tuple[float, float]] | None = None,
     crs: Mapping[str, str | None] | None = None,
+    **profile: object,
 ) -> Path:
     """A flat folder of files named by `pattern` (of `band`, `resolution`); `origins` and `crs` misplace bands."""
     arrays = random_arrays(size, seed=seed) if arrays is None else arrays
@@ -169,6 +170,7 @@ def write_folder(
             block=block,
             origin=(origins or {}).get(band, ORIGIN),
             crs=(crs or {}).get(band, CRS),
+            **profile,
         )
     return folder
 
