@@ -66,6 +66,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def is_text(path: str | Path) -> bool:
+    """Whether GDAL can open it, and pages and records hold it: a file system's names may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def identity(path: Path) -> list[int] | None:
     """Tells a file from one that replaces it, whichever machine's clock was right; None where there is none."""
     try:

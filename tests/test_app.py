@@ -106,6 +106,7 @@ MISTAKES = [
     ("backends=torch", "backends=torch: takes a list such as [a,b]"),
     ("backend.threads=1000000", "backend.threads=1000000: takes a whole number from 1 to 65536"),
     ("output_folder=", "output_folder=: takes a folder"),
+    ("output_folder=/nowhere/Z\udcfcrich", "takes a folder, named in UTF-8"),
     ("chunking=null", "a group is null: name one of its choices"),
     ("benchmark.repeat=0", "benchmark.repeat=0: takes a whole number from 1"),
     ("region=[1,2]", "region=[1,2]"),

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from benexp.errors import BenexpError
+from benexp.files import is_text
 
 EDGE = 64 * 1024
 """Bytes at each end of a file that tell it from another of its name and size."""
@@ -30,7 +31,7 @@ class Source:
         if not self.name.strip(".") or not self.name.isprintable():
             # Results go to a folder of this name, which would be another folder, or upset who lists it.
             raise BenexpError(f"{path} has no usable name ({self.name!r}): rename it")
-        if not all(_is_text(file) for file in (str(path), *names)):
+        if not all(is_text(file) for file in (str(path), *names)):
             raise BenexpError(f"{path} has a name in it, or of a file in it, that is not in UTF-8: rename it")
         self.names = names
 
@@ -168,15 +169,6 @@ def open_source(path: Path) -> Source:
             return ZipSource(path)
         raise BenexpError(f"{path} is a file: give a .SAFE folder, its zip or a folder of band files")
     raise BenexpError(f"{path} does not exist")
-
-
-def _is_text(name: str) -> bool:
-    """Whether GDAL and the files that are written can take it: a file system's names may be any bytes."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _hidden(member: str) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from benexp.config import Config
 from benexp.errors import BenexpError
 from benexp.products import find_products, open_product, open_tile
 from benexp.products.tile import Tile
+
+LONGEST_NAME = 200
+"""Bytes of a tile's name: file systems take 255, and results add those of a layer's name and more."""
 
 log = logging.getLogger("benexp")
 
@@ -54,7 +58,12 @@ def open_input(product: Path, config: Config, bands: Sequence[str], *, warn: boo
 
 
 def results_folder(config: Config, product: Path, tile: Tile) -> Path:
-    """Where what is made of a product's tile goes. Raises BenexpError where that is a link, or inside the product."""
+    """Where what is made of a product's tile goes.
+
+    Raises BenexpError where that is a link or lies inside the product, or the names of results would be too long.
+    """
+    if len(os.fsencode(tile.name)) > LONGEST_NAME:
+        raise BenexpError(f"{product}: its results, which begin with its name, would have too long names: rename it")
     folder = Path(config.output_folder) / tile.name
     if folder.is_symlink():
         raise BenexpError(

@@ -1,6 +1,7 @@
 """Any value for any key on the command line: the untouched map, or one clear line."""
 
 import dataclasses
+import os
 import typing
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def overrides() -> st.SearchStrategy[str]:
         st.integers(-10, 300).map(str),
         st.floats(width=32).map(str),
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
+        st.binary(max_size=8).filter(lambda value: b"\0" not in value).map(os.fsdecode),
     )
     return st.builds(lambda key, form, value: f"{form.format(key)}={value}", keys, off, values)
 

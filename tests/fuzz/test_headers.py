@@ -168,7 +168,7 @@ def test_jpeg2000_headers(effort: Effort, world: World, safe: Path) -> None:
         st.sampled_from(["auto", "structure", "none"]),
         st.sampled_from([False, False, True]),
     )
-    effort.tries(25, given, holds)
+    effort.tries(16, given, holds)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -185,4 +185,4 @@ def test_geotiff_headers(effort: Effort, world: World, folder: Path) -> None:
             shutil.rmtree(world.products / folder.name)
         assert outcome.code == 1 or outcome.map_hash, words
 
-    effort.tries(10, st.tuples(changes(fields, 1024), st.sampled_from(["B02.tif", "B0[2348].tif", "*.tif"])), holds)
+    effort.tries(8, st.tuples(changes(fields, 1024), st.sampled_from(["B02.tif", "B0[2348].tif", "*.tif"])), holds)

@@ -1,5 +1,6 @@
 """What cannot be classified: one clear line, and nothing left behind that looks like a result."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -33,6 +34,14 @@ def test_results_never_go_into_the_product(tmp_path: Path) -> None:
     with pytest.raises(BenexpError, match="results would lie inside"):
         classify(product, tmp_path, *FAST, "offset=none")
     assert files_below(product) == before
+
+
+def test_a_name_too_long_for_results_is_told_before_any_work(tmp_path: Path) -> None:
+    for length in (200, 201):
+        product = write_folder(tmp_path / ("x" * length), arrays=random_arrays((130, 130)))
+        with contextlib.nullcontext() if length == 200 else pytest.raises(BenexpError, match="too long names: rename"):
+            classify(product, tmp_path / "out", *FAST, "backend=null", "layers=full", "offset=none")
+    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["x" * 200]
 
 
 def test_a_wrong_path_is_told_before_weights_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
