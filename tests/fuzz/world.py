@@ -94,7 +94,7 @@ class World:
         assert not errors or text["stderr"].splitlines()[-1] == errors[-1], f"the error is more than one line: {told}"
         after = snapshot(self.root)
         folder = Path(os.path.normpath(here / output))
-        written = [path for path in after if after[path] != before.get(path)]
+        written = [path for path in after if path not in before or after[path] != before[path]]
         mine = (folder, here / "stdout", here / "stderr")
         stray = [path for path in written if not any(path == own or own in path.parents for own in mine)]
         # What leads to the folder of results is made, too, as asked: `a` for `a/../b`.
