@@ -17,6 +17,8 @@ RESOLUTIONS = (10, 20, 60)
 """Metres per pixel that bands come at."""
 APART = 20.0
 """Metres: bands whose origins lie this far apart do not belong together."""
+FAR = 1e8
+"""Metres from the origin of its reference system that nothing on Earth lies at."""
 NEGLIGIBLE = 0.01
 """Metres of misplacement that are rounding."""
 
@@ -71,6 +73,11 @@ def check_raster(raster: Raster) -> None:
         raise BenexpError(f"{path} is {raster.dtype}: Sentinel-2 bands are uint16, as in the archive's products")
     if raster.crs is None:
         raise BenexpError(f"{path} has no coordinate reference system: the tile cannot be placed on the map")
+    if not raster.crs.is_projected or not max(abs(transform.c), abs(transform.f)) < FAR:  # also where it is NaN
+        raise BenexpError(
+            f"{path} lies nowhere on a map in metres (it begins at {transform.c:g}, {transform.f:g} in "
+            f"{raster.crs.to_string():.100}): download it again, or warp it"
+        )
     if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
         raise BenexpError(f"{path} is rotated or mirrored: warp it to a north-up grid first")
     sizes = (transform.a, -transform.e)

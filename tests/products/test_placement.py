@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from rasterio.crs import CRS
@@ -83,6 +85,11 @@ def test_rows_grow_southward_and_columns_eastward() -> None:
         (raster(crs=None), "no coordinate reference system"),
         (raster(transform=Affine(10, 1, 0, 1, -10, 0)), "rotated"),
         (raster(transform=Affine(10, 0, 0, 0, 10, 0)), "rotated or mirrored"),
+        (raster(transform=Affine(10, 0, math.nan, 0, -10, 0)), "nowhere on a map"),
+        (raster(transform=Affine(10, 0, 0, 0, -10, math.inf)), "nowhere on a map"),
+        (raster(transform=Affine(10, 0, 1e300, 0, -10, 0)), "nowhere on a map"),
+        (raster(transform=Affine(math.nan, 0, 0, 0, -10, 0)), "not of 10, 20 or 60 m"),
+        (raster(crs="EPSG:4326"), "nowhere on a map in metres"),
         (raster(resolution=30), "pixels of 30 x 30, not of 10, 20 or 60 m"),
         (raster(dtype="float32"), "is float32"),
     ],
