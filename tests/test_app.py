@@ -157,7 +157,7 @@ def test_without_a_product_it_says_what_to_give(caplog: pytest.LogCaptureFixture
 def test_errors_are_one_line_whatever_a_name_holds(tmp_path: Path) -> None:
     code = "import sys; from benexp.app import main; sys.exit(main(sys.argv[1:]))"
     for arguments, message in (
-        ([f"tile_folder={tmp_path}/a\nb\x1b[31m"], f"{tmp_path}/a\\x0ab\\x1b[31m does not exist"),
+        ([f"tile_folder={tmp_path}/a\nb\x1b[31m"], f"{tmp_path}/a\\nb\\x1b[31m does not exist"),
         (["tile_folder=x", b"output_folder=/Z\xfcrich"], "output_folder=/Z\\udcfcrich: takes a folder, named in UTF-8"),
     ):
         ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
