@@ -17,7 +17,7 @@ from benexp import sweep
 from benexp.app import main
 from benexp.errors import BenexpError
 from benexp.swept import put_repeats_outermost
-from tests.tasks.test_benchmark import FAST, HERE, WAITS, report, start, table, write
+from tests.tasks.benchmarks import FAST, HERE, WAITS, report, start, table, write
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from benexp.app import main
 from benexp.files import staging
-from tests.tasks.test_benchmark import FAST, report, start, table, write
+from tests.tasks.benchmarks import FAST, report, start, table, write
 
 
 @pytest.fixture(scope="module")
