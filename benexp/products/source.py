@@ -1,5 +1,6 @@
 """Where a product's files lie: a folder, or a zip that is read in place."""
 
+import hashlib
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -8,7 +9,7 @@ from benexp.errors import BenexpError
 from benexp.files import is_text
 
 EDGE = 64 * 1024
-"""Bytes at each end of a file that tell it from another of its name and size."""
+"""Bytes at each end of a file that mostly tell it from another of its name and size."""
 XML_LIMIT = 4 * 1024 * 1024
 """Bytes; real metadata and manifests are below 1 MB, a zip can promise anything, and parsed a document takes 100 times
 its size."""
@@ -47,7 +48,11 @@ class Source:
         raise NotImplementedError
 
     def identity(self, name: str) -> bytes:
-        """What tells the file's content from another's, cheaply."""
+        """What tells the file's content from another's, cheaply: not from all that were changed in the middle."""
+        raise NotImplementedError
+
+    def digest(self, name: str) -> bytes:
+        """What tells the file's content from any other's."""
         raise NotImplementedError
 
     def where(self, name: str) -> str:
@@ -95,6 +100,10 @@ class FolderSource(Source):
             head = file.read(EDGE)
             file.seek(max(0, self.size(name) - EDGE))
             return head + file.read(EDGE)
+
+    def digest(self, name: str) -> bytes:
+        with self._inside(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
 
     def _inside(self, name: str) -> Path:
         """The file's path. Raises BenexpError where it is a link, or in a linked folder, that leads out."""
@@ -158,6 +167,9 @@ class ZipSource(Source):
     def identity(self, name: str) -> bytes:
         # The end of a compressed member costs inflating all of it; its checksum is at hand.
         return self._members[self._root + name].CRC.to_bytes(4, "big")
+
+    def digest(self, name: str) -> bytes:
+        return self.identity(name)
 
 
 def open_source(path: Path) -> Source:

@@ -1,8 +1,9 @@
 """A product opened as one raster grid at 10 m, read in windows."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -62,8 +63,8 @@ class Tile:
 
     Attributes: `name`, `level`, `bands`; `shape` (rows, columns), `crs` and `transform`, which are those of the region
     where one was asked for; `offsets`, added to each band's numbers; `warnings` that the user should see;
-    `input_bytes`, the size of the files read; `fingerprint`, a hash that tells their content from another, wherever
-    they lie; `region`, the tile's window in the whole product; `cache_bytes`, how much is kept of what was decoded.
+    `input_bytes`, the size of the files read; `region`, the tile's window in the whole product; `cache_bytes`, how much
+    is kept of what was decoded.
     """
 
     def __init__(
@@ -97,7 +98,6 @@ class Tile:
         self.crs = reference.crs
         self.warnings = (*product.warnings, *check_together(self._layers, reference))
         self.input_bytes = sum(product.source.size(layer.file.file) for layer in self._layers)
-        self.fingerprint = fingerprint(product, [layer.file for layer in self._layers])
         self.region = resolve_region(region, whole, self.crs, self._grid)
         if region and region.get("pixels") and tuple(region["pixels"]) != tuple(self.region):
             self.warnings = (
@@ -115,6 +115,16 @@ class Tile:
             threads,
             self.cache_bytes,
         )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash that tells the content of the product's files from any other, wherever they lie: all are read."""
+        return _fingerprint(self.product, [layer.file for layer in self._layers], self.product.source.digest)
+
+    @cached_property
+    def glance(self) -> str:
+        """As `fingerprint`, but only the ends of files are looked at."""
+        return _fingerprint(self.product, [layer.file for layer in self._layers], self.product.source.identity)
 
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         """Model DN [bands, h, w] and the valid pixels [h, w] of a window, which must lie inside the tile.
@@ -189,13 +199,14 @@ def _grid(west: float, north: float) -> Affine:
     return Affine(RESOLUTION, 0, west, 0, -RESOLUTION, north)
 
 
-def fingerprint(product: Product, files: Sequence[BandFile]) -> str:
-    """sha256, hexadecimal, over name, size and ends of each file, and the whole of the product's metadata."""
+def _fingerprint(product: Product, files: Sequence[BandFile], identity: Callable[[str], bytes]) -> str:
+    """sha256, hexadecimal, over name, size and `identity` of each file, and the whole of the product's metadata."""
     digest = hashlib.sha256()
-    for file in files:
-        name = file.file.rpartition("/")[2]
-        digest.update(f"{name}\n{product.source.size(file.file)}\n".encode())
-        digest.update(product.source.identity(file.file))
+    with ThreadPoolExecutor(cores.available(), "fingerprint") as pool:
+        for file, told in zip(files, pool.map(identity, [file.file for file in files]), strict=True):
+            name = file.file.rpartition("/")[2]
+            digest.update(f"{name}\n{product.source.size(file.file)}\n".encode())
+            digest.update(told)
     if product.metadata:
         digest.update(product.source.read_xml(product.metadata.file))
     return digest.hexdigest()

@@ -207,9 +207,11 @@ class Job:
         chunking = self.config.chunking
         backend_key = {key: value for key, value in self.config.backend.items() if key not in NOT_IN_GRID_KEY}
         exported = exported_at(self.config.backend)
+        with clocks.stage("integrity"):
+            fingerprint = tile.fingerprint
         key = digest(
             {
-                "input": tile.fingerprint,
+                "input": fingerprint,
                 "region": dataclasses.asdict(self.config.region),
                 "weights": self.spec.weights_hash,
                 "bands": self.spec.bands,

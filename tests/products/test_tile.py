@@ -188,6 +188,21 @@ def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -
             prints.append(tile.fingerprint)
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_byte_anywhere_makes_another_fingerprint_and_one_at_an_end_another_glance(tmp_path: Path, ends: bool) -> None:
+    arrays = random_arrays((600, 600))
+    product = write_folder(tmp_path / "x", arrays=arrays, size=(600, 600))
+    band = product / "B02.tif"
+    whole = band.read_bytes()
+    with open_tile(product, TEN, offset=0) as tile:
+        fingerprint, glance = tile.fingerprint, tile.glance
+    at = len(whole) - 1 if ends else len(whole) // 2
+    band.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with open_tile(product, TEN, offset=0) as tile:
+        assert tile.fingerprint != fingerprint
+        assert (tile.glance != glance) == ends
+
+
 def test_bands_of_20_m_alone_make_a_tile_at_10_m(tmp_path: Path) -> None:
     with open_tile(write_folder(tmp_path / "x"), ("B05", "B11"), offset=0) as tile:
         assert tile.shape == (240, 300)
