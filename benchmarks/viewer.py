@@ -80,6 +80,7 @@ def write_page(path: Path, size: int, stride: int) -> None:
         "config": {"chunking": {"patch_size": 120, "stride": stride, "blend": "sin2"}},
         "map_hash": "0" * 64,
         "model": {"name": "none", "weights": "random", "trained": True, "source": "", "revision": "none"},
+        "backend_name": "none",
         "backend": {"backend": "none", "precision": "fp32", "device": "cpu"},
         "patches": {"all": grid.classified.size, "classified": grid.classified.size},
         "warnings": [],

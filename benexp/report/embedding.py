@@ -75,6 +75,7 @@ def embed(grid: ProbabilityGrid, window: npt.NDArray[np.float64]) -> Embedded:
             "cols": cols.tolist(),
             # As the blend uses them.
             "window": window.astype(np.float32).tolist(),
+            "every": every,
             "exact": exact,
             "scale": 1.0 if exact else 1 / _UINT16,
             "maskStep": step,

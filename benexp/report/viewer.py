@@ -25,6 +25,7 @@ SCRIPTS = (
     "templates/grid.js",
     "templates/layers.js",
     "templates/geotiffs.js",
+    "templates/pointer.js",
     "templates/viewer.js",
 )
 RESULTS = (

@@ -43,13 +43,15 @@ def empty_grid(shape: tuple[int, int], stride: int = 60) -> ProbabilityGrid:
     return ProbabilityGrid.empty(PatchGrid(shape, 120, stride), 19)
 
 
-def viewer(folder: Path, grid: ProbabilityGrid | None = None, **changes: Any) -> str:
+def viewer(
+    folder: Path, grid: ProbabilityGrid | None = None, pictures: list[Picture] | None = None, **changes: Any
+) -> str:
     raster = folder / "a b#1_class.tif"
     raster.write_bytes(b"\0" * 1_230_000)
     counts = np.zeros(19, np.int64)
     counts[[6, 11]] = 300, 100
     grid = grid or empty_grid((150, 200))
-    pictures = [
+    pictures = pictures or [
         Picture("True colour", "B04, B03, B02", np.zeros((3, 15, 20), np.uint8), np.ones((15, 20), bool)),
         Picture("Infrared", "B08, B04, B03", np.zeros((3, 15, 20), np.uint8), np.ones((15, 20), bool)),
     ]

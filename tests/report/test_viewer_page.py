@@ -1,5 +1,6 @@
 """viewer.html as a person meets it: in a browser, from disk, against the GeoTIFFs beside it."""
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.warp import transform
 
 from benexp import classify
 from benexp.backends.base import Backend
 from benexp.classes import CLASSES, NAMES
 from benexp.report import embedding
+from benexp.report.viewer import Picture
 from benexp.sidecars import RAMP
 from tests.products.builders import random_arrays, write_folder
+from tests.report.test_viewer import empty_grid, viewer
 
 SHAPE = (260, 330)
 HOSTILE = "Zürich \"5' <script>alert(1)<&"
@@ -61,10 +65,7 @@ def values(folder: Path, layer: str) -> np.ndarray:
 
 def point(page: Any, row: int, col: int) -> None:
     """Put the pointer on the centre of a pixel."""
-    script = "([r, c]) => map.getPixelFromCoordinate([data.extent[0] + 10 * (c + .5), data.extent[3] - 10 * (r + .5)])"
-    x, y = page.evaluate(script, [int(row), int(col)])
-    box = page.locator("#map").bounding_box()
-    page.mouse.move(box["x"] + x, box["y"] + y)
+    page.mouse.move(*place(page, row, col))
 
 
 def read(page: Any) -> list[str]:
@@ -90,6 +91,22 @@ def test_the_pointer_reads_what_the_geotiffs_hold(made: Path, visit: Callable[..
         assert float(read(page)[4].split()[1]) == pytest.approx(entropy[row, col], abs=0.0051)
     point(page, 5, 5)
     assert "No class here" in page.locator("#readout").inner_text()
+
+
+def test_the_readout_keeps_off_the_map_and_nothing_of_where_the_pointer_was(
+    made: Path, visit: Callable[..., Any]
+) -> None:
+    page = visit(made / "viewer.html").page
+    page.locator("#swipe").uncheck()
+    view, readout = page.locator("#view"), page.locator("#readout")
+    before = view.bounding_box()
+    point(page, 130, 200)
+    assert page.locator("#readout .score").count() == 2 and page.locator("tr.under").count() == 1
+    assert view.bounding_box() == before
+    assert readout.bounding_box()["y"] >= before["y"] + before["height"]
+    page.mouse.move(0, 0)
+    assert readout.inner_text().startswith("Point at the map")
+    assert page.locator("tr.under").count() == 0
 
 
 def test_a_rounded_grid_reads_nearly_the_same(
@@ -169,6 +186,22 @@ def test_amounts_have_the_colours_of_the_ramp(
         assert shown == pytest.approx([*expected, 255], abs=2)
 
 
+def place(page: Any, row: int, col: int) -> tuple[float, float]:
+    """Where on the screen the centre of a pixel is."""
+    script = "([r, c]) => map.getPixelFromCoordinate([data.extent[0] + 10 * (c + .5), data.extent[3] - 10 * (r + .5)])"
+    x, y = page.evaluate(script, [int(row), int(col)])
+    box = page.locator("#map").bounding_box()
+    return box["x"] + x, box["y"] + y
+
+
+def seen(page: Any, places: list[tuple[float, float]]) -> list[tuple[int, ...]]:
+    """The colours at these places of the screen, (r, g, b)."""
+    page.mouse.move(0, 0)
+    page.evaluate("new Promise((done) => { map.once('rendercomplete', done); map.render(); })")
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return [image.getpixel((int(x), int(y))) for x, y in places]
+
+
 def screen(page: Any) -> bytes:
     page.mouse.move(0, 0)
     page.evaluate("new Promise((done) => { map.once('rendercomplete', done); map.render(); })")
@@ -196,15 +229,66 @@ def test_layers_switch_by_mouse_and_by_key(made: Path, visit: Callable[..., Any]
 
 def test_swiping_shows_the_input_on_the_left(made: Path, visit: Callable[..., Any]) -> None:
     page = visit(made / "viewer.html").page
-    half = screen(page)
-    divider = page.locator("#divider")
-    divider.fill("0")
-    everything = screen(page)
-    divider.fill("1")
-    nothing = screen(page)
+    ids = values(made, "class")
+    # Amid their class, and in every part of the tile.
+    same = [(ids == np.roll(ids, shift, axis)) & (ids != 255) for axis in (0, 1) for shift in range(-4, 5)]
+    amid = np.argwhere(np.all(same, axis=0)[4:-4, 4:-4]) + 4
+    pixels = amid[:: len(amid) // 40].tolist()
+    expected = [CLASSES[ids[row, col]].rgb for row, col in pixels]
+    places = [place(page, row, col) for row, col in pixels]
+    box = page.locator("#map").bounding_box()
+    page.keyboard.press("0")
+    below = seen(page, places)
+    page.keyboard.press("3")
+    for share in (0.35, 0.6):
+        page.locator("#divider").fill(str(share))
+        at = box["x"] + share * box["width"]
+        compared = {"left": 0, "right": 0}
+        for (x, _), found, colour, under in zip(places, seen(page, places), expected, below, strict=True):
+            if abs(x - at) > 20:  # beside the divider itself
+                compared["right" if x > at else "left"] += 1
+                assert found == (colour if x > at else under) and colour != under
+        assert min(compared.values()) > 5
     page.keyboard.press("s")
-    assert divider.is_hidden()
-    assert len({half, everything, nothing, screen(page)}) == 4  # the divider itself is in two of them
+    assert page.locator("#divider").is_hidden()
+    assert seen(page, places) == expected
+
+
+def test_the_divider_moves_by_keys(made: Path, visit: Callable[..., Any]) -> None:
+    page = visit(made / "viewer.html").page
+    divider = page.locator("#divider")
+    divider.focus()
+    for key, value in (("ArrowRight", "0.52"), ("ArrowLeft", "0.5"), ("ArrowLeft", "0.48"), ("End", "1")):
+        page.keyboard.press(key)
+        assert divider.input_value() == value
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_data_looks_like_no_class(theme: str, made: Path, visit: Callable[..., Any]) -> None:
+    page = visit(made / "viewer.html", color_scheme=theme).page
+    page.locator("#swipe").uncheck()
+    page.locator("input[name=input][value='']").check(force=True)
+    corner = [place(page, 15 + 5 * i, 20 + 7 * i) for i in range(5)]
+    for colour in seen(page, corner):
+        assert min(np.abs(np.subtract(colour, each.rgb)).max() for each in CLASSES) > 40
+
+
+def test_outlines_part_classes(made: Path, visit: Callable[..., Any]) -> None:
+    page = visit(made / "viewer.html").page
+    ids = values(made, "class")
+    ends = np.argwhere((ids[1:, 1:] != ids[1:, :-1]) & (ids[1:, 1:] != 255) & (ids[1:, :-1] != 255))[::50]
+    amid = np.argwhere((ids[1:, 1:] == ids[1:, :-1]) & (ids[1:, 1:] == ids[:-1, 1:]) & (ids[1:, 1:] != 255))[::5000]
+    script = """([row, col]) => {
+      const axis = (first) => Array.from({ length: TILE }, (_, i) => first + i);
+      return [...style.paint(grid, axis(row), axis(col)).getContext("2d").getImageData(1, 1, 1, 1).data];
+    }"""
+    for outlined in (False, True):
+        for pixels in (ends, amid):
+            for row, col in pixels:
+                own = [*CLASSES[ids[row + 1, col + 1]].rgb, 255]
+                found = page.evaluate(script, [int(row), int(col)])
+                assert found == ([24, 24, 24, 255] if outlined and pixels is ends else own)
+        page.keyboard.press("o")
 
 
 def test_the_legend_isolates(made: Path, visit: Callable[..., Any]) -> None:
@@ -256,6 +340,36 @@ def test_the_keyboard_moves_the_map_and_reads_its_centre(made: Path, visit: Call
     assert page.locator("#crosshair").is_visible()
     page.keyboard.press("?")
     assert page.locator("#keys").is_visible()
+
+
+def test_a_full_tile_opens_pans_and_answers(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    grid = empty_grid((10980, 10980))
+    rng = np.random.default_rng(0)
+    rng.random(dtype=np.float32, out=grid.probabilities)
+    grid.classified[:] = True
+    grid.valid[:] = (rng.random((549, 549)) > 0.2).repeat(20, 0).repeat(20, 1)
+    noise = rng.integers(0, 256, (3, 1373, 1373), dtype=np.uint8)
+    path = tmp_path / "viewer.html"
+    viewer(tmp_path, grid, [Picture(name, "noise", noise, np.ones((1373, 1373), bool)) for name in ("One", "Two")])
+    assert path.stat().st_size < 15_000_000
+    page = visit(path).page
+    page.locator("#swipe").uncheck()
+    box = page.locator("#map").bounding_box()
+    page.evaluate("map.getView().setResolution(10)")
+    west, south = page.evaluate("map.getView().getCenter()")
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 100, box["y"] + 250, steps=5)
+    page.wait_for_timeout(300)  # or it would be thrown, and go on
+    page.mouse.up()
+    x, y = page.evaluate("map.getView().getCenter()")
+    assert 1000 < x - west < 2100 and 250 < south - y < 550
+    valid = np.argwhere(grid.valid[5500:5700, 5600:5800])[::4999] + np.array([5500, 5600])
+    colours = seen(page, [place(page, row, col) for row, col in valid])
+    for (row, col), colour in zip(valid.tolist(), colours, strict=True):
+        assert colour == CLASSES[page.evaluate("([row, col]) => grid.at(row, col).first", [row, col])].rgb
+        point(page, row, col)
+        assert read(page)[3] == f"row {row}, col {col}"
 
 
 def test_a_phone_shows_one_column(made: Path, visit: Callable[..., Any]) -> None:

@@ -34,14 +34,15 @@ class Reading {
 }
 
 class GeoTiffs {
-  constructor(data, files) {
-    Object.assign(this, { data, files });
+  /** `files`: the images of each layer; `failed`: why a result's cannot be read. */
+  constructor(data, files, failed) {
+    Object.assign(this, { data, files, failed, tiles: {} });
   }
 
-  /** The GeoTIFFs of a page, or null where it was not served, or by a server that has no library to read them. */
+  /** The GeoTIFFs of a page, as far as they open, or null where no server has them, or a library to read them. */
   static async open(data) {
     if (!location.protocol.startsWith("http") || !data.geotiffs.class) return null;
-    const loaded = await new Promise((done) => {
+    const loaded = "GeoTIFF" in window || await new Promise((done) => {
       const script = document.createElement("script");
       script.src = LIBRARY;
       script.onload = () => done(true);
@@ -49,17 +50,28 @@ class GeoTiffs {
       document.head.append(script);
     });
     if (!loaded) return null;
-    const named = Object.entries(data.geotiffs).map(async ([name, address]) => {
-      // In blocks, of which some stay here: neighbouring parts of the map lie in the same internal tiles.
-      const file = await GeoTIFF.fromUrl(new URL(address, location.href).href, { blockSize: 65536, cacheSize: 256 });
-      const count = await file.getImageCount();
-      return [name, await Promise.all(Array.from({ length: count }, (_, i) => file.getImage(i)))];
-    });
-    return new GeoTiffs(data, Object.fromEntries(await Promise.all(named)));
+    const files = {}, failed = {};
+    await Promise.all(Object.keys(LAYERS).map(async (result) => {
+      const layer = LAYERS[result] ?? "class", address = data.geotiffs[layer];
+      if (!address) return;
+      try {
+        // In blocks, of which some stay here: neighbouring parts of the map lie in the same internal tiles.
+        const file = await GeoTIFF.fromUrl(new URL(address, location.href).href, { blockSize: 65536, cacheSize: 256 });
+        const count = await file.getImageCount();
+        files[layer] = await Promise.all(Array.from({ length: count }, (_, i) => file.getImage(i)));
+      } catch (error) {
+        failed[result] = GeoTiffs.named(address, error);
+      }
+    }));
+    return new GeoTiffs(data, files, failed);
+  }
+
+  static named(address, error) {
+    return new Error(`${decodeURIComponent(address)}: ${error.message}`.replace(/\.$/, ""));
   }
 
   has(result) {
-    return !LAYERS[result] || LAYERS[result] in this.files;
+    return (LAYERS[result] ?? "class") in this.files;
   }
 
   /** What the GeoTIFFs hold at these rows and columns of the tile, which may lie outside it. */
@@ -83,7 +95,7 @@ class GeoTiffs {
     const [top, bottom] = clip(down, image.getHeight()), [left, right] = clip(across, image.getWidth());
     const found = new Float32Array(rows.length * cols.length).fill(NaN);
     if (top >= bottom || left >= right) return found;
-    const [read] = await image.readRasters({ window: [left, top, right, bottom], samples: [0] });
+    const read = await this.window(layer, image, [left, top, right, bottom]);
     for (let y = 0, k = 0; y < down.length; y++) {
       for (let x = 0; x < across.length; x++, k++) {
         const inside = down[y] >= top && down[y] < bottom && across[x] >= left && across[x] < right;
@@ -91,5 +103,36 @@ class GeoTiffs {
       }
     }
     return found;
+  }
+
+  /** What each GeoTIFF holds at one pixel, by layer: nothing where it has no class. */
+  async at(row, col) {
+    const [height, width] = this.data.grid.shape;
+    if (row < 0 || col < 0 || row >= height || col >= width) return {};
+    const layers = Object.keys(this.files);
+    const held = await Promise.all(layers.map((layer) => this.pixel(layer, row, col)));
+    const found = Object.fromEntries(layers.map((layer, i) => [layer, held[i]]));
+    return found.class < this.data.classes.length ? found : {};
+  }
+
+  /** One pixel's value; the last internal tile of each layer stays, as the pointer will be in it again. */
+  async pixel(layer, row, col) {
+    const image = this.files[layer][0], [high, wide] = [image.getTileHeight(), image.getTileWidth()];
+    const top = row - (row % high), left = col - (col % wide), right = Math.min(left + wide, image.getWidth());
+    let tile = this.tiles[layer];
+    if (tile?.top !== top || tile.left !== left) {
+      const values = this.window(layer, image, [left, top, right, Math.min(top + high, image.getHeight())]);
+      tile = this.tiles[layer] = { top, left, values };
+    }
+    return (await tile.values)[(row - top) * (right - left) + col - left];
+  }
+
+  async window(layer, image, window) {
+    try {
+      const [values] = await image.readRasters({ window, samples: [0] });
+      return values;
+    } catch (error) {
+      throw GeoTiffs.named(this.data.geotiffs[layer], error);
+    }
   }
 }

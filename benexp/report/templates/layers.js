@@ -23,17 +23,27 @@ function ramp(colours) {
   return table;
 }
 
-/** What is drawn: which result, and of which classes alone (none: all). */
+/** Draw a line in a grey where a class ends, along rows and columns, so that no one has to tell colours apart. */
+function outline(ids, pixels, grey) {
+  for (let i = 0; i < ids.length; i++) {
+    const left = i % TILE ? ids[i - 1] : ids[i], above = i < TILE ? ids[i] : ids[i - TILE];
+    const ends = (left >= 0 && left !== ids[i]) || (above >= 0 && above !== ids[i]);
+    if (ids[i] >= 0 && ends) pixels.set([grey, grey, grey, 255], 4 * i);
+  }
+}
+
+/** What is drawn: which result, of which classes alone (none: all), and whether with the classes' outlines. */
 class Style {
   constructor(colours, rampColours) {
     this.palette = colours.map(rgb);
     this.ramp = ramp(rampColours);
     this.result = "class";
     this.chosen = new Set();
+    this.outlined = false;
   }
 
   get key() {
-    return `${this.result} ${[...this.chosen].join()}`;
+    return `${this.result} ${[...this.chosen].join()} ${this.outlined}`;
   }
 
   /** Paint the pixels at `rows` and `cols` of the tile into a canvas of TILE x TILE. */
@@ -41,11 +51,12 @@ class Style {
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = TILE;
     const context = canvas.getContext("2d"), image = context.createImageData(TILE, TILE), pixels = image.data;
-    const value = RESULTS[this.result];
+    const value = RESULTS[this.result], ids = new Int16Array(TILE * TILE).fill(-1);
     grid.sample(rows, cols, (x, y, total) => {
       if (!(total > 0)) return;
       const at = 4 * (y * TILE + x), [first, second] = grid.best();
       let shade = 1;
+      ids[at / 4] = first;
       pixels[at + 3] = 255;
       if (this.chosen.size && !this.chosen.has(first)) {
         // A veil over the other classes; the chosen ones are hatched, so that no one has to tell colours apart.
@@ -59,6 +70,7 @@ class Style {
         : [this.palette[first], 0];
       for (let k = 0; k < 3; k++) pixels[at + k] = shade * table[entry + k];
     });
+    if (this.outlined) outline(ids, pixels, value ? 255 : 24);
     context.putImageData(image, 0, 0);
     return canvas;
   }

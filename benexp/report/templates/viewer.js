@@ -6,9 +6,15 @@ const byId = (id) => document.getElementById(id);
 const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 const choose = (name, value) => document.querySelector(`input[name=${name}][value="${value}"]`)?.click();
 
+function say(id, text) {
+  byId(id).textContent = text;
+  byId(id).hidden = !text;
+}
+
 function fail(error) {
-  byId("failure").textContent = `The map cannot be shown: ${error?.message ?? error}. A browser of 2024 or later is needed.`;
-  byId("failure").hidden = false;
+  const old = !CSS.supports("color", "light-dark(red, red)");
+  const hint = old ? " A browser of 2024 or later is needed." : "";
+  say("failure", `The map cannot be shown: ${error?.message ?? error}.${hint}`);
 }
 addEventListener("error", (event) => fail(event.error ?? event.message));
 addEventListener("unhandledrejection", (event) => fail(event.reason));
@@ -50,20 +56,55 @@ function redraw() {
   byId("ramp").hidden = result === "" || result === "class";
   const [low, high] = data.ends[result] ?? ["", ""];
   [byId("ramp").firstChild.textContent, byId("ramp").lastChild.textContent] = [low, high];
+  byId("outlines").disabled = result === "";
   if (!results) return;
   results.setVisible(result !== "");
   results.setOpacity(Number(byId("opacity").value));
   if (result) style.result = result;
+  style.outlined = byId("outlines").checked;
+  byId("own").hidden = !usesGeotiffs() || result === "" || fromGeotiffs();
   results.getSource().setKey(`${style.key} ${fromGeotiffs()}`);
   map.render();
 }
 
-const fromGeotiffs = () => geotiffs !== null && byId("geotiffs").checked && geotiffs.has(style.result);
+const usesGeotiffs = () => geotiffs !== null && byId("geotiffs").checked;
+const fromGeotiffs = () => usesGeotiffs() && geotiffs.has(style.result);
 
 /** A piece of the result, from the page's own grid or from the GeoTIFFs. */
 function draw(rows, cols) {
   if (!fromGeotiffs()) return style.paint(grid, rows, cols);
-  return geotiffs.read(style.result, rows, cols).then((reading) => style.paint(reading, rows, cols));
+  const opened = geotiffs;
+  return opened.read(style.result, rows, cols).then(
+    (found) => style.paint(found, rows, cols),
+    (error) => {
+      giveUp(opened, error);
+      return style.paint(grid, rows, cols);
+    },
+  );
+}
+
+/** Draw from the page's own grid, and say why; ticking the box opens the GeoTIFFs again. */
+function giveUp(opened, error) {
+  if (geotiffs !== opened) return;
+  geotiffs = null;
+  byId("geotiffs").checked = false;
+  const text = `The GeoTIFFs cannot be read (${error.message}): the map shows the page's own grid.`;
+  say("unread", `${text} Tick "Drawn from the GeoTIFFs" to try again.`);
+  redraw();
+}
+
+async function openGeotiffs() {
+  const opened = await GeoTiffs.open(data);
+  if (!opened) return;
+  geotiffs = opened;
+  byId("geotiffs").closest("p").hidden = false;
+  const { class: classes, ...others } = opened.failed;
+  if (classes) return giveUp(opened, classes);
+  const missing = Object.entries(others).map(
+    ([result, { message }]) => `The ${result} is drawn from the page's own grid: its GeoTIFF cannot be read (${message}).`,
+  );
+  say("unread", missing.join(" "));
+  redraw();
 }
 
 function isolate(id, several) {
@@ -85,62 +126,31 @@ function showChosen() {
 
 /* What is under the pointer */
 
-const element = (name, attributes = {}, ...children) => {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-};
+const readout = new Readout(data, byId("readout"));
+let place = null, reading = false;
 
-/** Longitude and latitude by the polynomials that Python fitted to the tile. */
-function lonLat([x, y]) {
-  const [west, south, east, north] = data.extent, { longitude, latitude, degree } = data.lonlat;
-  const u = (2 * (x - west)) / (east - west) - 1, v = (2 * (y - south)) / (north - south) - 1;
-  let lon = 0, lat = 0;
-  for (let i = 0, k = 0; i <= degree; i++) {
-    for (let j = 0; i + j <= degree; j++, k++) {
-      const term = u ** i * v ** j;
-      lon += longitude[k] * term;
-      lat += latitude[k] * term;
-    }
-  }
-  return [((lon + 540) % 360) - 180, lat];
-}
-
-function score(id, probability) {
-  const { colour, name } = data.classes[id];
-  return element(
-    "p", { class: "score", "data-id": id },
-    element("i", { class: "swatch", style: `background: ${colour}` }),
-    element("span", {}, name),
-    element("data", { value: probability.toFixed(7) }, probability.toFixed(3)),
-  );
-}
-
-function read(coordinate) {
+/** Tell of the place at `coordinate`; GeoTIFFs are read for one place at a time, and none that the pointer has left. */
+async function read(coordinate) {
+  place = coordinate;
   const [west, , , north] = data.extent, [x, y] = coordinate;
   const row = Math.floor((north - y) / data.pixel), col = Math.floor((x - west) / data.pixel);
-  const found = grid?.at(row, col), [lon, lat] = lonLat(coordinate);
-  const whole = (number) => Math.round(number).toLocaleString("en");
-  const degrees = (angle, letters) => `${Math.abs(angle).toFixed(5)}° ${letters[angle < 0 ? 1 : 0]}`;
-  const place = [
-    [`${whole(x)} E, ${whole(y)} N`, data.crs],
-    [`${degrees(lat, "NS")}, ${degrees(lon, "EW")}`, `row ${row}, col ${col}`],
-  ].map((texts) => element("p", { class: "place" }, ...texts.map((text) => element("span", {}, text))));
-  const facts = found
-    ? [
-        score(found.first, found.probabilities[found.first]),
-        score(found.second, found.probabilities[found.second]),
-        element(
-          "p", { class: "place" },
-          element("span", {}, `entropy ${found.entropy.toFixed(2)} bits`),
-          element("span", {}, `gap ${(found.probabilities[found.first] - found.probabilities[found.second]).toFixed(3)}`),
-        ),
-      ]
-    : [element("p", {}, "No class here")];
-  byId("readout").replaceChildren(...place, ...facts);
-  for (const other of document.querySelectorAll(".under")) other.classList.remove("under");
-  if (found) document.querySelector(`[data-class="${found.first}"]`).classList.add("under");
+  const own = grid?.at(row, col);
+  const tell = (file) => readout.show(coordinate, row, col, known(own, file, data.grid.every > 1));
+  if (!usesGeotiffs()) return tell(null);
+  readout.show(coordinate, row, col);
+  if (reading) return;
+  reading = true;
+  const opened = geotiffs;
+  const file = await opened.at(row, col).catch((error) => giveUp(opened, error));
+  reading = false;
+  if (file && place === coordinate) tell(file);
+  else if (place) read(place);
+}
+
+function leave() {
+  if (byId("map").matches(":focus-visible")) return read(map.getView().getCenter());
+  place = null;
+  readout.clear();
 }
 
 /* How sure the model is */
@@ -179,7 +189,16 @@ function histogram() {
 /* Events */
 
 for (const input of document.querySelectorAll("aside input")) input.addEventListener("input", redraw);
+byId("geotiffs").addEventListener("input", () => byId("geotiffs").checked && !geotiffs && openGeotiffs());
 byId("divider").addEventListener("input", () => map.render());
+byId("divider").addEventListener("keydown", (event) => {
+  // Finer by the mouse than by a key, which would take a thousand strokes.
+  const change = { ArrowLeft: -0.02, ArrowDown: -0.02, ArrowRight: 0.02, ArrowUp: 0.02 }[event.key];
+  if (!change) return;
+  event.preventDefault();
+  byId("divider").value = Number(byId("divider").value) + change;
+  map.render();
+});
 for (const row of document.querySelectorAll("[data-class]")) {
   row.querySelector("button").addEventListener("click", (event) =>
     isolate(Number(row.dataset.class), event.shiftKey || event.ctrlKey || event.metaKey),
@@ -191,6 +210,7 @@ const showAll = () => {
 };
 byId("everything").addEventListener("click", showAll);
 map.on(["pointermove", "click"], (event) => event.dragging || read(event.coordinate));
+byId("view").addEventListener("pointerleave", (event) => event.pointerType === "mouse" && leave());
 map.on("moveend", () => byId("map").matches(":focus-visible") && read(map.getView().getCenter()));
 
 const switchTheme = () => {
@@ -216,6 +236,7 @@ const KEYS = {
   "[": () => fade(-0.1),
   "]": () => fade(0.1),
   s: () => byId("swipe").click(),
+  o: () => byId("outlines").click(),
   t: switchTheme,
   "?": () => byId("keys").showModal(),
 };
@@ -243,10 +264,5 @@ Grid.load(data.grid).then((loaded) => {
   redraw();
   histogram();
   document.documentElement.dataset.ready = "";
-  return GeoTiffs.open(data);
-}).then((opened) => {
-  if (!opened) return;
-  geotiffs = opened;
-  byId("geotiffs").closest("p").hidden = false;
-  redraw();
+  return openGeotiffs();
 });
