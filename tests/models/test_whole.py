@@ -85,10 +85,36 @@ def test_they_are_found_wherever_they_hide(small_model: ModelSpec, tmp_path: Pat
         check_whole(write(tmp_path / "c.onnx", small_model, graph("g", compiled)))
 
 
-def test_whole_files_pass_and_no_onnx_is_told(small_onnx: Path, small_model: ModelSpec, tmp_path: Path) -> None:
+def test_whole_files_pass(small_onnx: Path, small_model: ModelSpec, tmp_path: Path) -> None:
     check_whole(small_onnx)
     check_whole(write(tmp_path / "m.onnx", small_model, graph("g", SAME, weights=constant(None))))
-    (tmp_path / "x.onnx").write_bytes(b"\xff" * 100)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff" * 100,
+        b"\x3a\xff\xff\xff\xff\x0f",  # a graph that ends behind the file
+        b"\x3a",
+        b"\x3b\x3c",  # a group, which ONNX has none of
+        b"\x08" + b"\x80" * 20,
+    ],
+)
+def test_what_is_no_protobuf_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(BenexpError, match=r"x\.onnx cannot be read as ONNX") as raised:
         check_whole(tmp_path / "x.onnx")
     assert "\n" not in str(raised.value)
+
+
+def test_graphs_without_end_are_told(tmp_path: Path) -> None:
+    def field(number: int, content: bytes) -> bytes:
+        size = len(content)
+        return bytes((number << 3 | 2, size & 127 | 128, size >> 7 & 127 | 128, size >> 14)) + content
+
+    graph = b""
+    for _ in range(60):
+        graph = field(1, field(5, field(6, graph)))  # a node, its attribute, a graph
+    (tmp_path / "x.onnx").write_bytes(field(7, graph))
+    with pytest.raises(BenexpError, match="too deep inside each other"):
+        check_whole(tmp_path / "x.onnx")
