@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benexp.blending import WINDOWS
 from benexp.errors import BenexpError
 from benexp.files import is_text
+from benexp.kinds import TYPES, check_kinds
 
 INTEGRITY = ("auto", "checksum", "structure", "none")
 SCL_CLASSES = range(12)
@@ -188,27 +189,14 @@ class Config:
     demo: Demo = field(default_factory=Demo)
 
 
-# What omegaconf calls the types, in words.
-TYPES = {
-    "Integer": "a whole number",
-    "Float": "a number",
-    "Boolean": "true or false",
-    "String": "a text",
-    "ListConfig": "a list such as [a,b]",
-    "Dict": "several keys, such as {fp32: 0.0001}: name one of them",
-    "bool": "true or false",
-}
-
-
 def check(composed: DictConfig) -> Config:
     """The typed configuration. Raises BenexpError naming the key, what it got and what it takes."""
     try:
-        # Interpolations first: omegaconf does not hold what they come to against the types.
-        resolved = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), resolved))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
     except OmegaConfBaseException as error:
         raise BenexpError(_explain(error, composed)) from error
     assert isinstance(config, Config)
+    check_kinds(config)
     for key, got, right, takes in _limits(config):
         if not right:
             raise BenexpError(f"{key}={got}: takes {takes}")
@@ -219,24 +207,7 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
     """Key, value, whether it is right, and what it takes."""
     k, pixels, bbox = c.chunking, c.region.pixels, c.region.bbox
     offset_is_number = isinstance(c.offset, int) and not isinstance(c.offset, bool)
-    lists: dict[str, list[Any] | None] = {
-        "model.bands": c.model.bands,
-        "layers.names": c.layers.names,
-        "backends": c.backends,
-        "mask.scl": c.mask.scl,
-        "region.pixels": pixels,
-        "region.bbox": bbox,
-        "execution.slurm.directives": c.execution.slurm.directives,
-        "execution.slurm.setup": c.execution.slurm.setup,
-    }
-    # Omegaconf lets lists in lists pass.
-    limits: list[tuple[str, Any, bool, str]] = [
-        (key, items, not any(isinstance(item, list | dict) for item in items or ()), "a list such as [a,b]")
-        for key, items in lists.items()
-    ]
-    if not all(right for _, _, right, _ in limits):
-        return limits
-    limits += [
+    limits = [
         ("chunking.patch_size", k.patch_size, k.patch_size >= 1, "a whole number from 1"),
         (
             "chunking.chunk_size",

@@ -42,6 +42,18 @@ def test_paths_reach_the_configuration_as_they_are(path: str) -> None:
     assert composed.tile_folder == path
 
 
+@pytest.mark.parametrize("path", [path for path in AWKWARD if not path.startswith("~")])
+def test_paths_pass_the_check_as_they_are(path: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from benexp.config import check
+    from benexp.usage import conf_folder
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose("config", [quote(f"output_folder={path}"), "model=demo"])
+    assert check(composed).output_folder == path
+
+
 def test_only_paths_are_quoted() -> None:
     assert quote("chunking.stride=60") == "chunking.stride=60"
     assert quote("backend=torch,null") == "backend=torch,'null'"
@@ -119,8 +131,13 @@ MISTAKES = [
     ("chunking.stride=", "chunking.stride"),
     ("layers=[1,2]", "Hydra can make no configuration of these keys and values (TypeError: "),
     ("backend=[[1]]", "Hydra can make no configuration of these keys and values (TypeError: "),
-    ("model.bands=[[B02]]", "model.bands=[['B02']]: takes a list such as [a,b]"),
-    ("region.pixels=[[1]]", "region.pixels=[[1]]: takes a list such as [a,b]"),
+    ("model.bands=[[B02]]", "model.bands=[['B02']]: takes a list such as [a,b], of texts"),
+    ("region.pixels=[[1]]", "region.pixels=[[1]]: takes a list such as [a,b], of whole numbers"),
+    ("region.pixels=${model.bands}", "takes a list such as [a,b], of whole numbers"),
+    ("layers.names=${seed}", "layers.names=0: takes a list such as [a,b], of texts"),
+    ("recommend=${seed}", "recommend=0: takes several keys"),
+    ("export.tolerance=${mask}", "export.tolerance=Mask(scl=[]): takes several keys"),
+    ("export.tolerance=${backend}", "takes numbers"),
     ("export.tolerance=${output_folder}", "takes several keys, such as {fp32: 0.0001}: name one of them"),
     ("layers.names=${nothing}", "layers.names: Interpolation key 'nothing' not found"),
     ("execution.workers=1000000000", "execution.workers=1000000000: takes a whole number from 1 to 65536"),
