@@ -21,7 +21,7 @@ TYPES = {
 def check_kinds(config: Any, prefix: str = "") -> None:
     """Hold lists and groups of keys against the schema.
 
-    Omegaconf takes anything there that an interpolation comes to, and lists in lists. Raises BenexpError naming the key.
+    Omegaconf takes anything there that an interpolation comes to, and lists in lists. Raises BenexpError for those.
     """
     for name, hint in get_type_hints(type(config)).items():
         key, value = f"{prefix}{name}", getattr(config, name)

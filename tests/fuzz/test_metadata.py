@@ -213,7 +213,7 @@ def test_metadata_of_the_product(effort: Effort, world: World, demo: Path) -> No
             assert expected, f"a map where nothing is sure: {change.__qualname__}\n{outcome}"
             assert outcome.map_hash == maps.of(*expected), f"{change.__qualname__}\n{expected}\n{outcome}"
 
-    effort.tries(16, st.one_of(trees(), trees(), texts()), holds)
+    effort.tries(10, st.one_of(trees(), trees(), texts()), holds)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -232,4 +232,4 @@ def test_metadata_that_the_manifest_lists(effort: Effort, world: World, demo: Pa
             assert same or file == "manifest.safe", f"{file}: {change.__qualname__}\n{outcome}"
 
     texts_of = st.tuples(st.sampled_from(["manifest.safe", "MTD_MSIL2A.xml"]), st.one_of(trees(), texts()))
-    effort.tries(12, st.one_of(texts_of, st.tuples(st.sampled_from(bands), flips())), holds)
+    effort.tries(8, st.one_of(texts_of, st.tuples(st.sampled_from(bands), flips())), holds)

@@ -58,7 +58,7 @@ def test_names_of_products(effort: Effort, world: World, demo: Path) -> None:
         if outcome.code == 0:
             assert outcome.map_hash == untouched, outcome
 
-    effort.tries(14, st.tuples(NAMES, suffixes).map("".join).filter(_fits), holds)
+    effort.tries(8, st.tuples(NAMES, suffixes).map("".join).filter(_fits), holds)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -73,4 +73,4 @@ def test_names_of_output_folders(effort: Effort, world: World, demo: Path) -> No
         if outcome.code == 0:
             assert outcome.map_hash == untouched, outcome
 
-    effort.tries(10, paths, holds)
+    effort.tries(6, paths, holds)
