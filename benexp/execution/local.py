@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,14 @@ PATIENCE = 10
 
 _bench: Bench | None = None
 """Of a worker: the one thing it keeps."""
+
+
+class _Worker(SpawnProcess):
+    """Told by its class from processes that are the caller's own."""
+
+
+class _Context(SpawnContext):
+    Process = _Worker
 
 
 class Processes:
@@ -94,7 +103,7 @@ class Processes:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # Spawned: forked copies of engines and their threads hang.
-            context: Any = multiprocessing.get_context("spawn")
+            context: Any = _Context()
             share = max(1, cores.available() // self.workers)
             self._pool = ProcessPoolExecutor(
                 self.workers, context, _begin, (self._workshop, context.Value("i", 0), surroundings(share))
@@ -106,7 +115,8 @@ class Processes:
         if self._pool is not None:
             pool, self._pool = self._pool, None
             for process in multiprocessing.active_children():
-                process.terminate()
+                if isinstance(process, _Worker):
+                    process.terminate()
             pool.shutdown(cancel_futures=True)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from benexp.cores import SHARE
-from benexp.errors import BenexpError
+from benexp.errors import BenexpError, one_line
 
 log = logging.getLogger("benexp")
 
@@ -77,6 +77,8 @@ class Bench:
         except BenexpError as error:
             # Told apart from what ends a worker. A copy: causes and tracebacks hold what cannot travel.
             failure = BenexpError(str(error))
+        except Exception as error:
+            failure = BenexpError(f"unexpected {one_line(error)} (in a worker)")
         return Outcome(value, failure, self._ear.drained())
 
     def close(self) -> None:

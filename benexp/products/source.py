@@ -2,14 +2,15 @@
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from benexp.errors import BenexpError
 from benexp.files import is_text
 
-EDGE = 64 * 1024
-"""Bytes at each end of a file that mostly tell it from another of its name and size."""
+PIECE = 1 << 20
+"""Bytes that are read at once."""
 XML_LIMIT = 4 * 1024 * 1024
 """Bytes; real metadata and manifests are below 1 MB, a zip can promise anything, and parsed a document takes 100 times
 its size."""
@@ -47,13 +48,23 @@ class Source:
         """Bytes, uncompressed."""
         raise NotImplementedError
 
-    def identity(self, name: str) -> bytes:
-        """What tells the file's content from another's, cheaply: not from all that were changed in the middle."""
+    def stamp(self, name: str) -> bytes:
+        """Where and since when the file is: with the same stamp it is the same file, seen from this machine or another.
+
+        A copy has another one, and may have the same content.
+        """
         raise NotImplementedError
 
     def digest(self, name: str) -> bytes:
-        """What tells the file's content from any other's."""
-        raise NotImplementedError
+        """sha256 of the file's content. Raises BenexpError if it cannot be read."""
+        digest = hashlib.sha256()
+        try:
+            with self.open(name) as file:
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+            raise BenexpError(f"{self.where(name)} cannot be read ({error}): download it again") from error
+        return digest.digest()
 
     def where(self, name: str) -> str:
         """The file in words, for messages."""
@@ -95,15 +106,8 @@ class FolderSource(Source):
     def size(self, name: str) -> int:
         return (self.path / name).stat().st_size
 
-    def identity(self, name: str) -> bytes:
-        with self.open(name) as file:
-            head = file.read(EDGE)
-            file.seek(max(0, self.size(name) - EDGE))
-            return head + file.read(EDGE)
-
-    def digest(self, name: str) -> bytes:
-        with self._inside(name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+    def stamp(self, name: str) -> bytes:
+        return _stamp(self._inside(name))
 
     def _inside(self, name: str) -> Path:
         """The file's path. Raises BenexpError where it is a link, or in a linked folder, that leads out."""
@@ -164,12 +168,8 @@ class ZipSource(Source):
     def size(self, name: str) -> int:
         return self._members[self._root + name].file_size
 
-    def identity(self, name: str) -> bytes:
-        # The end of a compressed member costs inflating all of it; its checksum is at hand.
-        return self._members[self._root + name].CRC.to_bytes(4, "big")
-
-    def digest(self, name: str) -> bytes:
-        return self.identity(name)
+    def stamp(self, name: str) -> bytes:
+        return _stamp(self.path)
 
 
 def open_source(path: Path) -> Source:
@@ -181,6 +181,14 @@ def open_source(path: Path) -> Source:
             return ZipSource(path)
         raise BenexpError(f"{path} is a file: give a .SAFE folder, its zip or a folder of band files")
     raise BenexpError(f"{path} does not exist")
+
+
+def _stamp(path: Path) -> bytes:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BenexpError(f"{path} cannot be read ({error})") from error
+    return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}".encode()
 
 
 def _hidden(member: str) -> bool:

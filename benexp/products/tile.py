@@ -122,9 +122,9 @@ class Tile:
         return _fingerprint(self.product, [layer.file for layer in self._layers], self.product.source.digest)
 
     @cached_property
-    def glance(self) -> str:
-        """As `fingerprint`, but only the ends of files are looked at."""
-        return _fingerprint(self.product, [layer.file for layer in self._layers], self.product.source.identity)
+    def stamp(self) -> str:
+        """A hash that only these very files have, as long as nobody writes to them, on any machine that sees them."""
+        return _fingerprint(self.product, [layer.file for layer in self._layers], self.product.source.stamp)
 
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         """Model DN [bands, h, w] and the valid pixels [h, w] of a window, which must lie inside the tile.

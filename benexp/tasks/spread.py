@@ -80,7 +80,7 @@ class Elsewhere:
 
     def __init__(self, engine: Engine, product: Path, tile: Tile, patches: PatchGrid, chunk_size: int) -> None:
         self._engine = engine
-        self._task = (product.absolute(), tile.glance)
+        self._task = (product.absolute(), tile.stamp, tile.fingerprint)
         self._numbers = {_corner(chunk): number for number, chunk in enumerate(patches.chunks(chunk_size))}
         self._backend: dict[str, Any] | None = None
 

@@ -82,11 +82,12 @@ class TileWorkshop:
         )
         return job.run(taken=()), said
 
-    def chunk(self, product: Path, glance: str, number: int) -> Parcel:
+    def chunk(self, product: Path, stamp: str, fingerprint: str, number: int) -> Parcel:
         """Read and classify a chunk of a product, which must be what it is where the grid is gathered."""
         config, clocks = self._config, StageClocks()
         tile = self._opened(product)
-        if tile.glance != glance:
+        # Most workers see the same file system: then the files need not be read as a whole by each.
+        if stamp != tile.stamp and fingerprint != tile.fingerprint:
             raise BenexpError(f"{product}: a worker sees another file than here: workers need the same folders")
         patches = PatchGrid(tile.shape, self._spec.patch_size, config.chunking.stride)
         chunk = patches.chunks(config.chunking.chunk_size)[number]

@@ -116,15 +116,16 @@ def test_without_the_library_it_says_how_to_install_it(
 
 
 def test_the_dashboard_is_there_for_this_machine_alone() -> None:
+    here = psutil.Process()
+    before = {*here.children(recursive=True), *here.net_connections("tcp")}
     with cluster(Execution("dask", workers=1, threads=1)) as made:
         made.wait_for_workers(1)
         with urlopen(made.dashboard_link) as page:
             assert b"bokeh" in page.read().lower()
-        here = psutil.Process()
         listening = [
             connection.laddr.ip
-            for process in (here, *here.children(recursive=True))
-            for connection in process.net_connections("tcp")
+            for process in {here, *here.children(recursive=True)} - before
+            for connection in set(process.net_connections("tcp")) - before
             if connection.status == psutil.CONN_LISTEN
         ]
     # The scheduler's port and the dashboard's, and the worker's.

@@ -1,9 +1,11 @@
 """Tiles in several processes of this machine."""
 
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -33,8 +35,13 @@ def test_two_processes_make_the_same_files_also_where_one_is_killed(
     notes.mkdir()
     (notes / "die").touch()
     asked = [f"input_dir={products}", "offset=none", *ASKED, f"backend.folder={notes}"]
+    others = multiprocessing.Process(target=time.sleep, args=(600,))
+    others.start()
     with caplog.at_level(logging.INFO):
         assert main([*asked, f"output_folder={tmp_path / 'two'}", "execution.workers=2"]) == 1
+    assert others.is_alive()
+    others.kill()
+    others.join()
     assert "1 of 3 products failed: c" in caplog.text and "B11" in caplog.text
     assert "was killed" in caplog.text
     opened = noted(notes, "opened")

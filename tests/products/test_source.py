@@ -64,13 +64,6 @@ def test_metadata_of_absurd_size_is_not_unpacked(tmp_path: Path) -> None:
         open_source(tmp_path / "x.zip").read_xml("MTD_MSIL2A.xml")
 
 
-def test_the_identity_of_a_file_depends_on_its_ends(tmp_path: Path) -> None:
-    (tmp_path / "B02.tif").write_bytes(b"a" * 200_000)
-    first = open_source(tmp_path).identity("B02.tif")
-    (tmp_path / "B02.tif").write_bytes(b"a" * 199_999 + b"b")
-    assert open_source(tmp_path).identity("B02.tif") != first
-
-
 def test_a_zip_that_names_a_file_twice_is_refused(tmp_path: Path) -> None:
     """Python takes the last one, GDAL the first: one would be verified, and the other one decoded."""
     with pytest.warns(UserWarning, match="Duplicate name"):
@@ -117,7 +110,7 @@ def test_links_are_followed_inside_a_product_and_not_out_of_it(tmp_path: Path) -
     found = open_source(tmp_path / "P.SAFE")
     assert found.open("B03.tif").read() == b"fine"
     for name in ("B04.tif", "GRANULE/h/IMG_DATA/x_B02.tif"):
-        for use in (found.gdal, found.open, found.identity):
+        for use in (found.gdal, found.open, found.stamp):
             with pytest.raises(BenexpError, match=r"is a link out of the product, to .*secret.*: refused"):
                 use(name)
 
