@@ -4,10 +4,14 @@ import errno
 import fcntl
 import logging
 import os
+import re
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO
 
@@ -17,23 +21,21 @@ log = logging.getLogger("benexp")
 
 PARTIAL = ".partial"
 """Marks names of unfinished files; such a file is never taken for a result."""
-
-
-def partial(path: Path) -> Path:
-    """What `path` is called until it is whole."""
-    return path.with_name(f"{path.stem}{PARTIAL}{path.suffix}")
+_OWN = re.compile(rf"{re.escape(PARTIAL)}-[0-9a-f]{{8}}(\.[^.]*)?$")
+_DAY = 24 * 60 * 60
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to, renamed to it at the end of the block and removed on an error.
 
-    The suffix stays last (`x.partial.tif`), because GDAL and others choose the format by it. What is not `durable`
-    may be torn where the power goes out soon after: for files that are checked when they are read.
+    It is nobody else's, whoever writes the same file; the suffix stays last (`x.partial-1a2b3c4d.tif`), because GDAL
+    and others choose the format by it. What is not `durable` may be torn where the power goes out soon after: for files
+    that are checked when they are read, in a folder that is removed as a whole.
     """
-    temporary = partial(path)
-    # What a run that died has left there, or a link that leads elsewhere.
-    temporary.unlink(missing_ok=True)
+    if durable:
+        _remove_partial(path.parent, path.stem, age=_DAY)
+    temporary = path.with_name(f"{path.stem}{PARTIAL}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
         if durable:
@@ -43,6 +45,14 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_partial(folder: Path, stem: str = "", age: float = 0) -> None:
+    """Remove what `replacing` left in `folder` where a process was killed, if it is `age` seconds old."""
+    for left in folder.glob(f"{escape(stem)}*{PARTIAL}-*"):
+        with suppress(FileNotFoundError):  # its owner was done with it
+            if _OWN.search(left.name) and left.lstat().st_mtime <= time.time() - age:
+                left.unlink()
 
 
 def sync(path: Path) -> None:
@@ -94,7 +104,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
     What a run that died has left there is removed first. Raises BenexpError while another run is building there.
     """
-    with _alone_in(folder):
+    with alone_in(folder):
         for left in folder.glob(f"{STAGING}*"):
             shutil.rmtree(left)
         own = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
@@ -105,10 +115,11 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, a file that is there meanwhile: the system frees it when the run ends, however it ends.
 
-    The folder itself could not be locked where it is on NFS.
+    Files that a run that died was writing there are removed first. Raises BenexpError while another run holds it. The
+    folder itself could not be locked where it is on NFS.
     """
     path = folder / LOCK
     while True:
@@ -125,6 +136,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
             if not _has_its_name(file, path):
                 continue  # its holder removed it before it was ours
             try:
+                _remove_partial(folder)
                 yield
             finally:
                 path.unlink(missing_ok=True)

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from benexp.errors import BenexpError
-from benexp.files import LOCK, locked, replacing, staging
+from benexp.files import LOCK, alone_in, locked, replacing, staging
 
 
 def test_replacing_shows_nothing_before_the_end(tmp_path: Path) -> None:
@@ -80,12 +81,50 @@ def test_what_is_not_on_the_disk_gets_no_name(tmp_path: Path, monkeypatch: pytes
 def test_replacing_writes_through_no_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    (tmp_path / "report.partial.json").symlink_to(victim)
+    (tmp_path / "report.json").symlink_to(victim)
     with replacing(tmp_path / "report.json") as temporary:
         temporary.write_text("new")
     assert victim.read_text() == "precious"
     assert (tmp_path / "report.json").read_text() == "new"
     assert not (tmp_path / "report.json").is_symlink()
+
+
+def test_two_may_write_one_file(tmp_path: Path) -> None:
+    """Each to a file of its own, and the last one to finish has written it."""
+    target = tmp_path / "collection.json"
+    with replacing(target) as one, replacing(target) as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert one != other
+    assert target.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    """At once by who holds the folder's lock; after a day by who writes the same file: its writer may be alive."""
+    code = (
+        "import os, pathlib, signal, sys; from benexp.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as half: half.touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    target = tmp_path / "report.json"
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False, env={**os.environ})
+    (left,) = tmp_path.iterdir()
+    own = tmp_path / "report.partial.json"
+    own.write_text("a user's")
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+    assert left.exists()
+    with alone_in(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {target.name, own.name, LOCK}
+    for age, stays in ((23, True), (25, False)):
+        left.touch()
+        os.utime(left, (time.time() - age * 3600,) * 2)
+        with replacing(tmp_path / "other.json") as temporary:
+            temporary.touch()
+        assert left.exists()
+        with replacing(target) as temporary:
+            temporary.write_text("new")
+        assert left.exists() == stays
 
 
 def test_the_lock_is_no_link_to_what_it_would_empty(tmp_path: Path) -> None:

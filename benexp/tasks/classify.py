@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from benexp import cores, layers, pipeline
 from benexp.backends.base import Backend
 from benexp.classes import NAMES
+from benexp.company import in_company
 from benexp.config import Config, digest
 from benexp.errors import BenexpError
-from benexp.files import partial, staging
+from benexp.files import staging
 from benexp.grid import PatchGrid, ProbabilityGrid
 from benexp.layers import Layer
 from benexp.measure.clocks import StageClocks
@@ -30,7 +31,7 @@ from benexp.report.collection import write_collection
 from benexp.report.stac import item_name, write_item
 from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
-from benexp.tasks.inputs import open_input, output_folder, products, results_folder
+from benexp.tasks.inputs import open_input, output_folder, output_folder_alone, products, results_folder
 from benexp.tasks.plan import plan
 from benexp.tasks.prepare import LazyBackend, backend_class, backend_name, exported_at, make_artefact, model_of
 from benexp.unfinished import UnfinishedGrid, forget
@@ -57,6 +58,24 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     if config.dry_run:
         return [plan(product, config, made_layers, say) for product in found]
     spec = model_of(config, config.backend)
+    with _alone(config):
+        return _all(config, overrides, spec, found, say)
+
+
+def _alone(config: Config) -> contextlib.AbstractContextManager[None]:
+    """Keep other runs from the folder in which this one makes a collection; tiles' folders have locks of their own.
+
+    Jobs of a sweep over `input_dir` that run side by side share a folder, and have other tiles.
+    """
+    if not in_collection(config) or in_company():
+        return contextlib.nullcontext()
+    return output_folder_alone(Path(config.output_folder))
+
+
+def _all(
+    config: Config, overrides: Sequence[str], spec: ModelSpec, found: Sequence[Path], say: Callable[[str], object]
+) -> list[dict[str, Any]]:
+    """Classify the products and write the collection; see `run`."""
     outcomes = _spread if config.execution.name != "local" or config.execution.workers > 1 else _in_turn
     made: dict[Path, dict[str, Any]] = {}
     failures: list[str] = []
@@ -234,7 +253,6 @@ class Job:
             sound.result()
             # A run may have died between saving the grid and removing its chunks, or over another grid.
             forget(folder)
-            partial(path).unlink(missing_ok=True)
             return grid, {**about, "reused": True, "resumed_chunks": 0}
         unfinished, content = UnfinishedGrid(folder, key), Content(self.spec.bands)
         if not self.config.resume:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benexp.config import Config
 from benexp.errors import BenexpError
+from benexp.files import alone_in
 from benexp.products import find_products, open_product, open_tile
 from benexp.products.tile import Tile
 
@@ -82,7 +83,21 @@ def output_folder(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # not empty: there are results, of this run or an earlier one
-                folder.rmdir()
+            _remove_empty(folder)
     except OSError as error:
         raise BenexpError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def output_folder_alone(folder: Path) -> Iterator[None]:
+    """Make the folder and hold its lock, leaving no empty one behind. Raises BenexpError while another run holds it."""
+    with contextlib.ExitStack() as held:
+        held.callback(_remove_empty, folder)
+        with output_folder(folder):
+            held.enter_context(alone_in(folder))
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not empty: there are results, of this run or an earlier one
+        folder.rmdir()
