@@ -260,11 +260,12 @@ class Job:
         grid, description = self._classified(tile, patches, unfinished, content, clocks)
         try:
             sound.result()
+            if self.spec.trained and backend_class(self.config.backend).needs != "nothing":
+                check_answers(grid, f"{self.spec.name} on {description['backend']}")
         except BaseException:
+            # Else the next run would go on from them, and come to the same.
             unfinished.remove()
             raise
-        if self.spec.trained and backend_class(self.config.backend).needs != "nothing":
-            check_answers(grid, f"{self.spec.name} on {description['backend']}")
         for warning in (warnings := content.warnings(tile.offsets)):
             log.warning("%s: %s", tile.name, warning)
         about = {
