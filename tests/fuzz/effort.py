@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 SEED = "BENEXP_FUZZ_SEED"
+"""Set it to the number that a long run printed, to have its examples again."""
 TIMES = "BENEXP_FUZZ_TIMES"
+"""How many times as many a long run tries."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Effort:
         if self.long:
             print(f"{SEED}={number}")
         options = settings(
-            max_examples=few * (int(os.environ.get(TIMES, "20")) if self.long else 1),
+            max_examples=few * (int(os.environ.get(TIMES, "8")) if self.long else 1),
             derandomize=not self.long,
             database=None,
             deadline=None,
