@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benexp.errors import BenexpError, one_line
+from benexp.files import is_text
 from benexp.progress import AboveBars, above_bars
 from benexp.usage import conf_folder, groups
 
@@ -40,9 +41,14 @@ OPEN_KEYS = ("backend.", "layers.extra")
 def quote(argument: str) -> str:
     """An override in Hydra's grammar, which takes characters of paths for its own, and the backend `null` for nothing.
 
+    Raises BenexpError where it is no text.
+
     >>> quote("tile_folder=/data/a, b")
     "tile_folder='/data/a, b'"
     """
+    if not is_text(argument):
+        # Records and pages show the command, and could not be written when all is done.
+        raise BenexpError(f"{argument}: is not in UTF-8: rename what it names")
     key, equals, value = argument.partition("=")
     if key.startswith(OPEN_KEYS):
         return f"++{argument}"
@@ -72,10 +78,10 @@ def main(arguments: Sequence[str]) -> int:
     job = Job(debug)
     begun.clear()
     code = 0
-    given = [*(FOR_OPTUNA if OPTUNA in arguments else ()), *map(quote, arguments)]
-    # Flags first: argparse takes no `key=value -m key=value`.
-    sys.argv[1:] = sorted(given, key=lambda argument: argument not in SWEEP)
     try:
+        given = [*(FOR_OPTUNA if OPTUNA in arguments else ()), *map(quote, arguments)]
+        # Flags first: argparse takes no `key=value -m key=value`.
+        sys.argv[1:] = sorted(given, key=lambda argument: argument not in SWEEP)
         with _exceptions_from_hydra():
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
     except KeyboardInterrupt:

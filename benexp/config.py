@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benexp.blending import WINDOWS
 from benexp.errors import BenexpError
-from benexp.files import is_text
 from benexp.kinds import TYPES, check_kinds
 
 INTEGRITY = ("auto", "checksum", "structure", "none")
@@ -229,12 +228,7 @@ def _limits(c: Config) -> list[tuple[str, Any, bool, str]]:
             c.offset in ("auto", "none") or (offset_is_number and abs(c.offset) < 1 << 16),
             "auto, none or a whole number between -65536 and 65536",
         ),
-        (
-            "output_folder",
-            c.output_folder,
-            bool(c.output_folder) and is_text(c.output_folder),
-            "a folder, named in UTF-8",
-        ),
+        ("output_folder", c.output_folder, bool(c.output_folder), "a folder"),
         (
             "backends",
             f"[{','.join(c.backends)}]",

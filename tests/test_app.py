@@ -175,7 +175,10 @@ def test_errors_are_one_line_whatever_a_name_holds(tmp_path: Path) -> None:
     code = "import sys; from benexp.app import main; sys.exit(main(sys.argv[1:]))"
     for arguments, message in (
         ([f"tile_folder={tmp_path}/a\nb\x1b[31m"], f"{tmp_path}/a\\nb\\x1b[31m does not exist"),
-        (["tile_folder=x", b"output_folder=/Z\xfcrich"], "output_folder=/Z\\udcfcrich: takes a folder, named in UTF-8"),
+        (
+            ["tile_folder=x", b"output_folder=/Z\xfcrich"],
+            "output_folder=/Z\\udcfcrich: is not in UTF-8: rename what it names",
+        ),
     ):
         ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert ran.returncode == 1
