@@ -131,22 +131,34 @@ def tile_pictures(tile: Tile) -> list[Picture]:
 
 
 def publish(files: Sequence[Path], folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
-    """Move finished files to `folder` and write the record last, as `name`: in this order on the disk, too."""
-    path = folder / name
+    """Move finished files to `folder` and write the record last, as `name`: in this order on the disk, too.
+
+    Files of earlier runs that this one did not make, such as other layers, are removed, however those runs ended.
+    """
+    path, journal = folder / name, folder / f".{name}"
     for file in files:
         sync(file)
-    before = _files_before(path)
-    # From here on results of an earlier run are replaced: its record no longer holds.
-    path.unlink(missing_ok=True)
-    sync(folder)
-    for old in before - set(record["files"]):
-        # Of an earlier run with other layers; beside the new ones it would be taken for one of them.
-        (folder / old).unlink(missing_ok=True)
-    for file in files:
-        file.replace(folder / file.name)
-    sync(folder)
+    before, made = _files_before(path) | _files_before(journal), set(record["files"])
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+        # Where there is no room for it, the earlier results are still whole.
+        _write(temporary, record)
+        # Until the record is there, this is what tells the next run of files that no record names.
+        with replacing(journal) as unfinished:
+            _write(unfinished, {"files": sorted(before | made)})
+        # From here on results of an earlier run are replaced: its record no longer holds.
+        path.unlink(missing_ok=True)
+        sync(folder)
+        for old in before - made:
+            # Beside the new ones it would be taken for one of them.
+            (folder / old).unlink(missing_ok=True)
+        for file in files:
+            file.replace(folder / file.name)
+        sync(folder)
+    journal.unlink()
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def _files_before(path: Path) -> set[str]:
