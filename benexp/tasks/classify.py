@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benexp import cores, layers, pipeline
 from benexp.backends.base import Backend
+from benexp.backends.null import NullBackend
 from benexp.classes import NAMES
 from benexp.company import in_company
 from benexp.config import Config, digest
@@ -260,7 +261,7 @@ class Job:
         grid, description = self._classified(tile, patches, unfinished, content, clocks)
         try:
             sound.result()
-            if self.spec.trained and backend_class(self.config.backend).needs != "nothing":
+            if self.spec.trained and not issubclass(backend_class(self.config.backend), NullBackend):
                 check_answers(grid, f"{self.spec.name} on {description['backend']}")
         except BaseException:
             # Else the next run would go on from them, and come to the same.

@@ -73,4 +73,4 @@ def test_the_readmes_own_layer_and_backend_run(safe: Path, tmp_path: Path, monke
     backend = re.search(r"(backend\._target_=my_backend\S+) (backend\.level=\S+)", readme)
     record = classify(safe, tmp_path / "out", "model=demo", layer, backend[1], backend[2])
     with rasterio.open(tmp_path / "out" / record["tile"] / f"{record['tile']}_water.tif") as raster:
-        assert np.nanmax(raster.read(1)) == pytest.approx(0.3)
+        assert 0.07 < np.nanmax(raster.read(1)) < 0.08, "0.3 of a brightness of 0.25"
