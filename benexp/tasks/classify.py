@@ -255,6 +255,8 @@ class Job:
             # A run may have died between saving the grid and removing its chunks, or over another grid.
             forget(folder)
             return grid, {**about, "reused": True, "resumed_chunks": 0}
+        if self.config.resume and path.is_file():
+            log.info("%s: configuration, input or benexp changed since its grid was saved: classified anew", tile.name)
         unfinished, content = UnfinishedGrid(folder, key), Content(self.spec.bands)
         if not self.config.resume:
             unfinished.remove()

@@ -1,5 +1,6 @@
 """Classifying into a folder that has results already: what is reused, and what must not be."""
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -25,7 +26,11 @@ class Announced(Brightness):
         return super()._infer(patches)
 
 
-def test_a_second_run_renders_the_saved_grid(safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_renders_the_saved_grid(
+    safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "benexp")
+    changed = f"{safe.stem}: configuration, input or benexp changed since its grid was saved: classified anew"
     first = classify(safe, tmp_path, *FAST)
     assert not first["grid_reused"]
     with monkeypatch.context() as patch:
@@ -35,8 +40,11 @@ def test_a_second_run_renders_the_saved_grid(safe: Path, tmp_path: Path, monkeyp
     assert [name for name in second["files"] if name.endswith("_gap.tif")]
     assert not [name for name in second["files"] if name.endswith("_entropy.tif")]
     assert second["backend"] == first["backend"]
+    assert changed not in caplog.messages
     assert not classify(safe, tmp_path, *FAST, "chunking.min_valid=0.9")["grid_reused"]
+    assert caplog.messages.count(changed) == 1
     assert not classify(safe, tmp_path, *FAST, "chunking.min_valid=0.9", "resume=false")["grid_reused"]
+    assert caplog.messages.count(changed) == 1, "that was asked for"
 
 
 def test_a_backends_own_settings_are_part_of_the_question(safe: Path, tmp_path: Path) -> None:
