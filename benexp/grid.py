@@ -17,7 +17,10 @@ from benexp.errors import BenexpError
 from benexp.files import replacing
 from benexp.window import Window
 
-DAMAGED = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 """What reading an .npz file raises when its bytes are not those that were saved."""
 _ABOUT = 1 << 20
 # Bytes of what a file says of itself.
@@ -177,8 +180,11 @@ class ProbabilityGrid:
             )
 
     @classmethod
-    def load(cls, path: Path, key: str, patches: PatchGrid) -> tuple[Self, dict[str, Any]] | None:
-        """The grid saved at `path` and what made it, if its key is this one; None where there is none such."""
+    def load(cls, path: Path, key: str, patches: PatchGrid, classes: int) -> tuple[Self, dict[str, Any]] | None:
+        """The grid saved at `path` and what made it, if its key is this one; None where there is none such.
+
+        Raises BenexpError where the file is no grid of these `patches` and so many `classes`.
+        """
         if not path.is_file():
             return None
         try:
@@ -189,9 +195,20 @@ class ProbabilityGrid:
                     return None
                 valid = np.unpackbits(saved["valid"], axis=1, count=patches.tile_shape[1]).astype(bool)
                 grid = cls(patches, saved["probabilities"], saved["classified"], valid)
+            check_possible(grid.probabilities, grid.classified, (*patches.shape, classes))
+            if valid.shape != patches.tile_shape:
+                raise ValueError("it is of another tile")
         except DAMAGED as error:
             raise BenexpError(f"{path}: not a probability grid ({error}): delete it or say resume=false") from error
-        shapes = grid.probabilities.shape[:2], grid.classified.shape, grid.valid.shape
-        if shapes != (patches.shape, patches.shape, patches.tile_shape):
-            raise BenexpError(f"{path}: holds a grid of another shape: delete it or say resume=false")
         return grid, about
+
+
+def check_possible(probabilities: npt.NDArray[Any], classified: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Raise ValueError where arrays from a file cannot be a model's answers of `shape` [rows, cols, classes]."""
+    if probabilities.dtype != np.float32 or classified.dtype != bool:
+        raise ValueError("it holds numbers of another kind")
+    if probabilities.shape != shape or classified.shape != shape[:2]:
+        raise ValueError("it is of another grid or model")
+    # Written so that NaN fails too.
+    if not np.all((probabilities >= 0) & (probabilities <= 1)):
+        raise ValueError("it holds what are no probabilities")

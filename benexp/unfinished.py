@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from benexp.errors import BenexpError
 from benexp.files import replacing
-from benexp.grid import DAMAGED, Chunk, ProbabilityGrid, check_unpacked, packed
+from benexp.grid import DAMAGED, Chunk, ProbabilityGrid, check_possible, check_unpacked, packed
 from benexp.plausibility import Content
+from benexp.window import Window
 
 log = logging.getLogger("benexp")
 
@@ -39,30 +40,31 @@ class UnfinishedGrid:
         """Put the chunks that are kept into `grid`, and what they held into `content`; which patches they cover."""
         done = np.zeros(grid.patches.shape, bool)
         for path in sorted(self._folder.glob("*.npz")):
-            whole = path.read_bytes()
             try:
+                if not path.is_file():
+                    raise ValueError("it is no file")
+                whole = path.read_bytes()
                 if not path.stem.endswith(_digest(whole)):
                     raise ValueError("it is damaged")
                 check_unpacked(io.BytesIO(whole), grid.patches)
                 with np.load(io.BytesIO(whole), allow_pickle=False) as saved:
-                    (top, bottom, left, right), window = saved["at"], saved["window"]
-                    probabilities, classified, valid = saved["probabilities"], saved["classified"], saved["valid"]
-                    tally = saved["tally"]
-                here = grid.classified[top:bottom, left:right].shape
-                if probabilities.shape[:2] != here or classified.shape != here:
-                    raise ValueError("it is of another grid")
+                    (top, bottom, left, right), window = saved["at"], Window(*map(int, saved["window"]))
+                    probabilities, classified, tally = saved["probabilities"], saved["classified"], saved["tally"]
+                    pixels = np.unpackbits(saved["valid"], axis=1, count=window.width).astype(bool)
+                here = np.s_[top:bottom, left:right]
+                check_possible(probabilities, classified, grid.probabilities[here].shape)
+                if pixels.shape != window.shape or grid.valid[window.slices].shape != window.shape:
+                    raise ValueError("it is of another tile")
+                if content:
+                    content.add(tally)
             except DAMAGED as error:
                 log.warning("%s: %s: its patches are classified again", path, error)
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                 continue
-            grid.probabilities[top:bottom, left:right] = probabilities
-            grid.classified[top:bottom, left:right] = classified
-            row, col, height, width = window
-            pixels = np.unpackbits(valid, axis=1, count=width).astype(bool)
-            grid.valid[row : row + height, col : col + width] |= pixels
-            if content:
-                content.add(tally)
-            done[top:bottom, left:right] = True
+            grid.probabilities[here] = probabilities
+            grid.classified[here] = classified
+            grid.valid[window.slices] |= pixels
+            done[here] = True
             self.restored += 1
         return done
 

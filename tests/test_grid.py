@@ -91,9 +91,9 @@ def test_a_saved_grid_comes_back_for_its_own_key_only(tmp_path) -> None:
     path = tmp_path / "grid.npz"
     grid.save(path, {"grid_key": "one", "note": "kept"})
 
-    assert ProbabilityGrid.load(path, "another", patches) is None
-    assert ProbabilityGrid.load(tmp_path / "absent.npz", "one", patches) is None
-    loaded, about = ProbabilityGrid.load(path, "one", patches)
+    assert ProbabilityGrid.load(path, "another", patches, 2) is None
+    assert ProbabilityGrid.load(tmp_path / "absent.npz", "one", patches, 2) is None
+    loaded, about = ProbabilityGrid.load(path, "one", patches, 2)
     assert about == {"grid_key": "one", "note": "kept"}
     assert np.array_equal(loaded.probabilities, grid.probabilities)
     assert np.array_equal(loaded.classified, grid.classified)
@@ -105,7 +105,7 @@ def test_a_broken_saved_grid_is_named(tmp_path) -> None:
     path = tmp_path / "grid.npz"
     path.write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(BenexpError, match="resume=false"):
-        ProbabilityGrid.load(path, "one", PatchGrid((9, 13), 4, 3))
+        ProbabilityGrid.load(path, "one", PatchGrid((9, 13), 4, 3), 2)
 
 
 def test_a_saved_grid_that_is_a_pickle_or_a_bomb_is_named(tmp_path: Path) -> None:
@@ -118,5 +118,31 @@ def test_a_saved_grid_that_is_a_pickle_or_a_bomb_is_named(tmp_path: Path) -> Non
     np.savez_compressed(tmp_path / "bomb.npz", about=np.array(json.dumps({"grid_key": "k"})), more=np.zeros(10_000_000))
     for name, reason in (("pickle", "allow_pickle"), ("bomb", "it unpacks to 80000")):
         with pytest.raises(BenexpError, match=rf"{name}\.npz: not a probability grid \(.*{reason}.*: delete it"):
-            ProbabilityGrid.load(tmp_path / f"{name}.npz", "k", patches)
+            ProbabilityGrid.load(tmp_path / f"{name}.npz", "k", patches, 2)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"probabilities": np.full((3, 4, 2), np.nan, np.float32)}, "no probabilities"),
+        ({"probabilities": np.full((3, 4, 2), 7, np.float32)}, "no probabilities"),
+        ({"probabilities": np.zeros((3, 4, 1), np.float32)}, "another grid or model"),
+        ({"probabilities": np.zeros((3, 4), np.float32)}, "another grid or model"),
+        ({"probabilities": np.zeros((3, 4, 2))}, "numbers of another kind"),
+        ({"classified": np.zeros((3, 4), np.uint8)}, "numbers of another kind"),
+        ({"valid": np.zeros((5, 2), np.uint8)}, "another tile"),
+        ({"about": np.array("[]")}, "indices"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_a_saved_grid_that_cannot_be_one_is_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    patches = PatchGrid((9, 13), 4, 3)
+    assert patches.shape == (3, 4)
+    path = tmp_path / "grid.npz"
+    ProbabilityGrid.empty(patches, 2).save(path, {"grid_key": "one"})
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    np.savez(path, **arrays | change)
+    with pytest.raises(BenexpError, match=rf"grid\.npz: not a probability grid \(.*{reason}.*resume=false"):
+        ProbabilityGrid.load(path, "one", patches, 2)

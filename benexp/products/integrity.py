@@ -5,6 +5,7 @@ truncation, the usual one.
 """
 
 import hashlib
+import logging
 import struct
 import zipfile
 import zlib
@@ -18,6 +19,8 @@ from benexp.errors import BenexpError
 from benexp.products.metadata import parse_xml
 from benexp.products.product import Product
 from benexp.products.source import Source
+
+log = logging.getLogger("benexp")
 
 MODES = ("auto", "checksum", "structure", "none")
 MANIFEST = "manifest.safe"
@@ -54,6 +57,9 @@ def check(product: Product, mode: str, bands: Sequence[str]) -> None:
             f"{product.path} has no checksum of {unlisted[0]} in a {MANIFEST}: integrity=checksum needs it, "
             "integrity=auto does what it can"
         )
+    if listed and unlisted:
+        where = product.source.where(MANIFEST)
+        log.warning("%s has no checksum of %s: only its structure is looked at", where, ", ".join(unlisted))
 
     def check_file(file: str) -> None:
         if file in listed:

@@ -1,7 +1,7 @@
 """A product opened as one raster grid at 10 m, read in windows."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from benexp.products.blocks import BlockReader, Interest, Key, Raster, inspect
 from benexp.products.claims import check_area, check_claim
 from benexp.products.finding import open_product
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
-from benexp.products.product import BandFile, Product
+from benexp.products.product import Product
 from benexp.products.radiometry import dn_table, keep_table, resolve_offsets
 from benexp.products.region import resolve_region
 from benexp.products.thumbnail import read_decimated
@@ -63,7 +63,8 @@ class Tile:
 
     Attributes: `name`, `level`, `bands`; `shape` (rows, columns), `crs` and `transform`, which are those of the region
     where one was asked for; `offsets`, added to each band's numbers; `warnings` that the user should see;
-    `input_bytes`, the size of the files read; `region`, the tile's window in the whole product; `cache_bytes`, how much
+    `input_bytes`, the size of the files read; `stamp`, a hash that only these very files have, seen from any machine,
+    as long as nobody writes to them; `region`, the tile's window in the whole product; `cache_bytes`, how much
     is kept of what was decoded.
     """
 
@@ -109,6 +110,7 @@ class Tile:
         self.transform = _grid(self._grid.c + self.region.col * RESOLUTION, self._grid.f - self.region.row * RESOLUTION)
         self.cache_bytes = default_cache(self._layers) if cache_bytes is None else cache_bytes
         self._clocks = StageClocks()
+        self.stamp = self._stamp()
         self._reader = BlockReader(
             self._layers,
             [*self._tables, *([keep_table(scl_mask)] if scl else [])],
@@ -119,12 +121,29 @@ class Tile:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that tells the content of the product's files from any other, wherever they lie: all are read."""
-        return _fingerprint(self.product, [layer.file for layer in self._layers], self.product.source.digest)
+        source = self.product.source
+        names = self._files()
+        digest = hashlib.sha256()
+        with ThreadPoolExecutor(cores.available(), "fingerprint") as pool:
+            for name, content in zip(names, pool.map(source.digest, names), strict=True):
+                digest.update(name.rpartition("/")[2].encode() + b"\n" + content)
+        self._check_unchanged()
+        return digest.hexdigest()
 
-    @cached_property
-    def stamp(self) -> str:
-        """A hash that only these very files have, as long as nobody writes to them, on any machine that sees them."""
-        return _fingerprint(self.product, [layer.file for layer in self._layers], self.product.source.stamp)
+    def _files(self) -> list[str]:
+        """Those that the tile is made of: of the bands, and the metadata that the offsets are from."""
+        metadata = self.product.metadata
+        return [*(layer.file.file for layer in self._layers), *([metadata.file] if metadata else [])]
+
+    def _stamp(self) -> str:
+        return hashlib.sha256(b"\n".join(map(self.product.source.stamp, self._files()))).hexdigest()
+
+    def _check_unchanged(self) -> None:
+        """Raise BenexpError where somebody wrote to the product, or put another one there, since it was opened."""
+        if self._stamp() != self.stamp:
+            raise BenexpError(
+                f"{self.product.path} was changed while it was read: run it again when nobody writes to it any more"
+            )
 
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         """Model DN [bands, h, w] and the valid pixels [h, w] of a window, which must lie inside the tile.
@@ -149,6 +168,7 @@ class Tile:
                 valid &= values != 0
             if not valid.all():
                 chunk *= valid
+        self._check_unchanged()
         return chunk, valid
 
     def reduced(self, bands: Sequence[str], max_size: int) -> npt.NDArray[np.uint16]:
@@ -166,7 +186,9 @@ class Tile:
             return read_decimated(raster, place(self.region, raster, self._grid), shape)
 
         with ThreadPoolExecutor(len(rasters)) as pool:
-            return np.stack(list(pool.map(band, rasters)))
+            made = np.stack(list(pool.map(band, rasters)))
+        self._check_unchanged()
+        return made
 
     @property
     def decode_seconds(self) -> float:
@@ -197,19 +219,6 @@ class Tile:
 
 def _grid(west: float, north: float) -> Affine:
     return Affine(RESOLUTION, 0, west, 0, -RESOLUTION, north)
-
-
-def _fingerprint(product: Product, files: Sequence[BandFile], identity: Callable[[str], bytes]) -> str:
-    """sha256, hexadecimal, over name, size and `identity` of each file, and the whole of the product's metadata."""
-    digest = hashlib.sha256()
-    with ThreadPoolExecutor(cores.available(), "fingerprint") as pool:
-        for file, told in zip(files, pool.map(identity, [file.file for file in files]), strict=True):
-            name = file.file.rpartition("/")[2]
-            digest.update(f"{name}\n{product.source.size(file.file)}\n".encode())
-            digest.update(told)
-    if product.metadata:
-        digest.update(product.source.read_xml(product.metadata.file))
-    return digest.hexdigest()
 
 
 def default_cache(layers: Sequence[Raster]) -> int:

@@ -90,7 +90,7 @@ class Map:
         record = self.check()
         chunking = record["config"]["chunking"]
         patches = PatchGrid(tuple(record["shape"]), chunking["patch_size"], chunking["stride"])
-        found = ProbabilityGrid.load(self.path, record["grid_key"], patches)
+        found = ProbabilityGrid.load(self.path, record["grid_key"], patches, len(record["model"]["classes"]))
         assert found  # the file is the record's, and so is its key
         return found[0]
 

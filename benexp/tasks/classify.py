@@ -201,7 +201,10 @@ class Job:
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
                 with clocks.stage("report"):
-                    saved, item = folder / f"{tile.name}_grid.npz", unfinished / item_name(tile.name)
+                    saved = (folder if about["reused"] else unfinished) / f"{tile.name}_grid.npz"
+                    if not about["reused"]:
+                        grid.save(saved, about)
+                    item = unfinished / item_name(tile.name)
                     others = [saved, item, unfinished / results.RECORD]
                     reports = results.write_reports(
                         unfinished, tile, grid, rendered, self.spec.classes, rasters, others, record
@@ -212,7 +215,8 @@ class Job:
                     record["files"] = {path.name: results.describe_file(path) for path in [*made, saved]}
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
-                results.publish(made, folder, record)
+                results.publish(made if about["reused"] else [*made, saved], folder, record)
+                forget(folder)
         results.summarise(folder, record, self.say, briefly=in_collection(self.config))
         return record
 
@@ -249,11 +253,9 @@ class Job:
             }
         )
         path = folder / f"{tile.name}_grid.npz"
-        if self.config.resume and (saved := ProbabilityGrid.load(path, key, patches)):
+        if self.config.resume and (saved := ProbabilityGrid.load(path, key, patches, len(self.spec.classes))):
             grid, about = saved
             sound.result()
-            # A run may have died between saving the grid and removing its chunks, or over another grid.
-            forget(folder)
             return grid, {**about, "reused": True, "resumed_chunks": 0}
         if self.config.resume and path.is_file():
             log.info("%s: configuration, input or benexp changed since its grid was saved: classified anew", tile.name)
@@ -278,9 +280,6 @@ class Job:
             "calibration": self.calibration.source if self.calibration else None,
             "reused": False,
         }
-        with clocks.stage("write"):
-            grid.save(path, about)
-            unfinished.remove()
         return grid, {**about, "resumed_chunks": unfinished.restored}
 
     def _classified(

@@ -218,6 +218,19 @@ def test_a_flipped_byte_in_a_zip_is_found_before_anything_is_done_with_it(tmp_pa
         _ = tile.fingerprint
 
 
+@pytest.mark.parametrize("pattern", ["*_B02_10m.jp2", "MTD_MSIL2A.xml"])
+def test_a_product_that_is_replaced_while_it_is_read_stops_the_reading(tmp_path: Path, pattern: str) -> None:
+    product = write_safe(tmp_path / "x")
+    (file,) = product.rglob(pattern)
+    with open_tile(product, TEN) as tile:
+        tile.read(Window(0, 0, 120, 120))
+        shutil.copy(file, tmp_path / "new")
+        (tmp_path / "new").replace(file)
+        for use in (lambda: tile.read(Window(0, 0, 120, 120)), lambda: tile.fingerprint, lambda: tile.reduced(TEN, 9)):
+            with pytest.raises(BenexpError, match="was changed while it was read: run it again"):
+                use()
+
+
 def test_a_stamp_is_that_of_the_very_files(tmp_path: Path) -> None:
     product = write_folder(tmp_path / "x")
     shutil.copytree(product, tmp_path / "copy" / "x")

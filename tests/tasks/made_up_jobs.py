@@ -85,7 +85,7 @@ def _write_tile(folder: Path, config: dict[str, Any], answers: Sequence[Sequence
     map_hash = digest(grid.probabilities.argmax(axis=-1).tolist())
     record = {
         **{"tile": folder.name, "map_hash": map_hash, "grid_key": "key", "shape": [2, 8], "valid_pixels": 16},
-        **{"config": config, "files": {path.name: describe_file(path)}},
+        **{"model": {"classes": ["a", "b", "c"]}, "config": config, "files": {path.name: describe_file(path)}},
     }
     (folder / "run.json").write_text(json.dumps(record))
     return map_hash
