@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,23 @@ def _truncate_zip(safe: Path, chance: random.Random) -> None:
     _truncate(archive, chance)
 
 
+def _flip_stored_zip(safe: Path, chance: random.Random) -> None:
+    """In a band that is not packed, so that nothing but its checksums tells."""
+    band = _some_band(safe, chance)
+    archive = safe.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as members:
+        for path in sorted(path for path in safe.rglob("*") if path.is_file()):
+            members.write(path, path.relative_to(safe.parent))
+        start = members.getinfo(str(band.relative_to(safe.parent))).header_offset
+    size = band.stat().st_size
+    shutil.rmtree(safe)
+    content = bytearray(archive.read_bytes())
+    # Beyond the member's name and the headers of its image.
+    for at in chance.sample(range(start + size // 2, start + size), 8):
+        content[at] ^= 1 << chance.randrange(8)
+    archive.write_bytes(content)
+
+
 FAULTS = (
     Fault("a band is cut off", _truncate_band),
     Fault("a band is cut off, no manifest", _truncate_unlisted_band),
@@ -110,5 +128,6 @@ FAULTS = (
     Fault("the metadata are missing", _remove_metadata),
     Fault("the manifest is cut off", _truncate_manifest),
     Fault("a zip is cut off", _truncate_zip),
+    Fault("bits of a stored zip are flipped", _flip_stored_zip),
     Fault("bits of a band are flipped, no manifest", _flip_unlisted_band, noticeable=False),
 )

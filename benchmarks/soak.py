@@ -2,8 +2,9 @@
 
     python benchmarks/soak.py --tiles 200 --damaged 36 --kills 8 --fills 3 --seed 1
 
-First a clean run of one process: what is right, and whether memory and open files stay flat. Then a run of two worker
-processes and a MLflow server, during which products are damaged, workers and the server killed (SIGKILL) and the disk
+First a clean run of one process: what is right, and whether memory and open files stay flat. Then a clean run of two
+worker processes: whether those of workers, which live as long as nothing kills one, do. Then a run of two workers
+and a MLflow server, during which products are damaged, workers and the server killed (SIGKILL) and the disk
 filled up, all chosen by the seed. Then, with the causes removed, the same command again. Exits with 1 where a tile is
 wrong or not reported, where anything is left over, or where memory or open files grow.
 
@@ -14,6 +15,7 @@ Linux, but no root. Where namespaces are not allowed, no disk is filled, and the
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import random
 import re
@@ -166,6 +168,15 @@ def reported_by(errors: Sequence[str]) -> list[str]:
     return [name.removesuffix(".SAFE").removesuffix(".zip") for name in names]
 
 
+def resumed(out: Path, killed: set[str]) -> str:
+    """What the tiles that were under way when a worker was killed have gone on from."""
+    records = [json.loads(path.read_text()) for tile in sorted(killed) if (path := out / tile / "run.json").exists()]
+    chunks = [record["resumed_chunks"] for record in records]
+    reused = sum(record["grid_reused"] for record in records)
+    anew = len(records) - reused - sum(map(bool, chunks))
+    return f"{sum(map(bool, chunks))} went on from {sum(chunks)} kept chunks, {reused} from a saved grid, {anew} anew"
+
+
 def lay_out(products: Path, pristine: Path, count: int) -> None:
     """Fill `products` with links to so many sound ones."""
     shutil.rmtree(products, ignore_errors=True)
@@ -218,7 +229,7 @@ def tell_growth(name: str, grown: Sequence[Growth], early: int, late: int) -> li
 
 
 def soak(args: argparse.Namespace) -> list[str]:
-    """Make the three runs and print their tables; what is not as it must be."""
+    """Make the four runs and print their tables; what is not as it must be."""
     chance = random.Random(args.seed)
     pristine, products, clean = (args.work / name for name in ("pristine", "products", "clean"))
     for seed in range(args.tiles):
@@ -237,6 +248,18 @@ def soak(args: argparse.Namespace) -> list[str]:
         return [f"the clean run failed: {run.errors[-1:]}"]
     flat = growth(run, args.early, args.tiles)
 
+    said("a clean run of two workers")
+    shared = args.work / "shared"
+    shutil.rmtree(shared, ignore_errors=True)
+    arguments = [*asked, f"output_folder={shared}", "execution.workers=2", "tracking=none"]
+    run = Watched(arguments, args.work / "shared.log")
+    if run.run(lambda: None):
+        return [f"the clean run of two workers failed: {run.errors[-1:]}"]
+    # By then each of the two has done as many as the one.
+    early_shared = min(2 * args.early, args.tiles)
+    flat_shared = growth(run, early_shared, args.tiles)
+    unequal = [tile for tile in tiles if verdict(tile, shared, clean, []) != "right"]
+
     said("a run with faults")
     damaged = damage(products, args.damaged, chance)
     with mlflow_server(args.work) as (uri, server):
@@ -250,13 +273,16 @@ def soak(args: argparse.Namespace) -> list[str]:
     for name in dict.fromkeys(labels.values()):
         examples = [error for error in run.errors for tile in tiles if labels[tile] == name and tile in error]
         print(f"- {name}: {examples[0] if examples else 'nothing is said'}", file=sys.stderr)
+    print(f"\nOf the tiles that were under way when a worker was killed, {resumed(out, troubles.killed)}.")
     unrecorded = [warning for warning in run.warnings if warning.startswith("not recorded in MLflow")]
     print(f"\nMLflow's server is killed after {args.tiles // 2} tiles: {len(unrecorded)} warning, and nothing else.")
     if len(unrecorded) != 1:
         problems.append("MLflow was killed, and that was not said once")
     if code != 1 or troubles.left:
         problems.append(f"exit code {code}, and {troubles.left} faults that found no time")
+    problems += [f"two workers make other files: {unequal}"] if unequal else []
     problems += tell_growth("a clean run, one process", flat, args.early, args.tiles)
+    problems += tell_growth("a clean run, two workers", flat_shared, early_shared, args.tiles)
     problems += tell_growth(
         "the run with faults, two workers", growth(run, args.early, args.tiles), args.early, args.tiles
     )

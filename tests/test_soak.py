@@ -1,6 +1,7 @@
 """benchmarks/soak.py: it tells a wrong tile from a right one, its faults are faults, and a small one ends well."""
 
 import importlib
+import json
 import os
 import random
 import shutil
@@ -57,6 +58,15 @@ def test_what_must_not_be_is_a_problem(soak: ModuleType, capsys: pytest.CaptureF
     assert f"| {unnoticed} | 1 | 0 | 0 | 1 | 0 |" in capsys.readouterr().out
     for tile, bad in (("a", "wrong"), ("b", "unreported"), ("c", "failed"), ("d", "wrong")):
         assert soak.tell(labels, good | {tile: bad}) == [f"{labels[tile]}: 1 tiles ended as they must not"]
+
+
+def test_what_tiles_of_killed_workers_went_on_from(soak: ModuleType, tmp_path: Path) -> None:
+    for tile, chunks, reused in (("a", 3, False), ("b", 0, False), ("c", 0, True), ("d", 2, False), ("e", 9, False)):
+        (tmp_path / tile).mkdir()
+        record = {"resumed_chunks": chunks, "grid_reused": reused}
+        (tmp_path / tile / "run.json").write_text(json.dumps(record))
+    told = soak.resumed(tmp_path, {*"abcd", "failed"})
+    assert told == "2 went on from 5 kept chunks, 1 from a saved grid, 1 anew"
 
 
 def test_growth_is_seen(soak: ModuleType) -> None:
