@@ -16,7 +16,7 @@ from benexp.products.finding import open_product
 from benexp.products.patches import is_patch_name
 
 Patch = tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]
-"""Model DN [bands, size, size], 0 where invalid, and the valid pixels [size, size]: what a tile's window is."""
+"""Model DN [bands, size, size], 0 where a band has no data, and the valid pixels [size, size]: as a tile's window."""
 
 GIVE = "give a folder of BigEarthNet v2 patches (<patch>/<patch>_B02.tif, at any depth) or their LMDB"
 
@@ -132,9 +132,7 @@ def _patch(arrays: Mapping[str, npt.NDArray[Any]], bands: Sequence[str], size: i
                 f"{size} pixels a side is a multiple of its own"
             )
         target[:] = array.repeat(size // side, axis=0).repeat(size // side, axis=1)
-    valid = (chunk != 0).all(axis=0)
-    chunk *= valid
-    return chunk, valid
+    return chunk, (chunk != 0).all(axis=0)
 
 
 class Labelled(NamedTuple):

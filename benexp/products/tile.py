@@ -148,8 +148,8 @@ class Tile:
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         """Model DN [bands, h, w] and the valid pixels [h, w] of a window, which must lie inside the tile.
 
-        Invalid pixels are 0 in every band: those that are nodata in a band, outside one, or masked by the scene
-        classification. Any thread may call this. Raises BenexpError if a file is damaged.
+        Invalid pixels are nodata in a band, outside one, or masked by the scene classification; a band is 0 where
+        it has no data itself, and only there. Any thread may call this. Raises BenexpError if a file is damaged.
         """
         if min(window) < 0 or window.row + window.height > self.shape[0] or window.col + window.width > self.shape[1]:
             raise ValueError(f"{window} is not inside a tile of {self.shape}")
@@ -166,8 +166,6 @@ class Tile:
                 for key in keys[number]:
                     _paste(units[key], key, layer, placed, values)
                 valid &= values != 0
-            if not valid.all():
-                chunk *= valid
         self._check_unchanged()
         return chunk, valid
 

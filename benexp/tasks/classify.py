@@ -267,11 +267,12 @@ class Job:
             sound.result()
             if self.spec.trained and not issubclass(backend_class(self.config.backend), NullBackend):
                 check_answers(grid, f"{self.spec.name} on {description['backend']}")
+            content.check(grid)
         except BaseException:
             # Else the next run would go on from them, and come to the same.
             unfinished.remove()
             raise
-        for warning in (warnings := content.warnings(tile.offsets)):
+        for warning in (warnings := [*content.gaps(grid), *content.warnings(tile.offsets)]):
             log.warning("%s: %s", tile.name, warning)
         about = {
             "grid_key": key,

@@ -197,6 +197,7 @@ def test_a_tile_without_data_is_a_map_without_classes(tmp_path: Path) -> None:
     arrays = {band: np.zeros_like(array) for band, array in random_arrays((130, 150)).items()}
     record = classify(write_folder(tmp_path / "empty", arrays=arrays), tmp_path / "out", *FAST, "offset=none")
     assert record["patches"]["classified"] == 0
+    assert [warning for warning in record["warnings"] if warning.startswith("0 of 4 patches are classified: 0 % of")]
     with rasterio.open(tmp_path / "out" / "empty" / "empty_class.tif") as raster:
         assert (raster.read(1) == 255).all()
 
@@ -228,7 +229,8 @@ def test_it_says_what_it_wrote_and_how_long_it_took(safe: Path, tmp_path: Path) 
     assert "20 patches" in ran.stdout
     assert "_class.tif" in ran.stdout
     assert "infer" in ran.stdout
-    assert ran.stderr == ""
+    changed = "configuration, input or benexp changed since its grid was saved: classified anew"
+    assert ran.stderr == f"benexp: {safe.stem}: {changed}\n", "that of the region"
 
 
 def test_a_sweep_gives_each_job_its_folder(safe: Path, tmp_path: Path) -> None:

@@ -73,3 +73,15 @@ def test_an_offset_left_in_and_a_dead_band_are_named(tmp_path: Path, caplog: pyt
     dead = write_folder(tmp_path / "dead", arrays=arrays, size=SIZE)
     warnings = classify(dead, tmp_path / "out", *NULL, "offset=none")["warnings"]
     assert any("B11 is 7 in every pixel" in warning for warning in warnings)
+
+
+def test_a_band_that_is_nodata_is_named(tmp_path: Path) -> None:
+    arrays = random_arrays(SIZE)
+    arrays["B11"][: SIZE[0] // 4] = 0
+    half = classify(write_folder(tmp_path / "half", arrays=arrays), tmp_path / "out", *NULL, "offset=none")
+    assert [warning for warning in half["warnings"] if "nodata in B11 (50 %)" in warning]
+    arrays["B11"][:] = 0
+    dead = write_folder(tmp_path / "dead", arrays=arrays)
+    with pytest.raises(BenexpError, match=r"no patch can be classified: .* nodata in B11 \(100 %\)"):
+        classify(dead, tmp_path / "out", *NULL, "offset=none")
+    assert not files_below(tmp_path / "out" / "dead")
