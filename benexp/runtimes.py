@@ -24,7 +24,7 @@ RUNTIMES = (
 
 def installed_runtimes() -> list[str]:
     """The installed distributions of ONNX Runtime: one, or none, or trouble."""
-    return [name for name in RUNTIMES if _is_installed(name)]
+    return [name for name in RUNTIMES if installed_version(name)]
 
 
 def check_one_runtime() -> None:
@@ -38,12 +38,12 @@ def check_one_runtime() -> None:
         )
 
 
-def _is_installed(distribution: str) -> bool:
+def installed_version(distribution: str) -> str | None:
+    """Told without importing it; None where it is not installed."""
     try:
-        metadata.version(distribution)
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def import_onnxruntime(what: str, extra: str = "cpu") -> Any:

@@ -23,6 +23,8 @@ log = logging.getLogger("benexp")
 
 WORKSPACE_GB = 4.0
 """GPU memory (GiB) that TensorRT may take for scratch while it builds and runs, unless told otherwise."""
+DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13")
+"""What installs the module: the second is what the first stands for."""
 NO_FALLBACK = "backend.allow_fallback changes nothing here, since nothing else runs a TensorRT engine"
 
 

@@ -44,6 +44,8 @@ class Backend:
     """
 
     needs: ClassVar[Needs] = "nothing"
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions, as pip names them, of the engine that answers: a grid of one version is not reused by another."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     """What `device` may be, up to a colon: `cuda` stands for `cuda:1`, too."""

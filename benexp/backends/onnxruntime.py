@@ -11,7 +11,7 @@ import numpy.typing as npt
 from benexp import cores
 from benexp.backends.base import Backend, Needs
 from benexp.errors import BenexpError, one_line
-from benexp.runtimes import import_onnxruntime, installed_runtimes
+from benexp.runtimes import RUNTIMES, import_onnxruntime, installed_runtimes
 
 HEAVY = frozenset(
     (
@@ -33,6 +33,7 @@ class OnnxRuntimeBackend(Backend):
     """ONNX Runtime's CPU provider, at fp32 or with a file that was quantised to int8."""
 
     needs: ClassVar[Needs] = "onnx"
+    libraries: ClassVar[tuple[str, ...]] = RUNTIMES
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     # A patch's scores on this provider are the same to the bit whatever the batch it comes in.
     pads = False

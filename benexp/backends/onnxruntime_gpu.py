@@ -12,7 +12,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +26,8 @@ from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.cache import cache_folder
 from benexp.errors import BenexpError
 from benexp.models.published import sha256
-from benexp.tensorrt import WORKSPACE_GB
+from benexp.runtimes import RUNTIMES, installed_version
+from benexp.tensorrt import DISTRIBUTIONS, WORKSPACE_GB
 
 _CUDA, _TENSORRT, _CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 
@@ -173,6 +173,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     """
 
     needs: ClassVar[Needs] = "tensorrt-onnx"
+    libraries: ClassVar[tuple[str, ...]] = (*RUNTIMES, *DISTRIBUTIONS)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8")
     fixed_batch: ClassVar[bool] = True
 
@@ -242,7 +243,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
             "precision": self.precision,
             "workspace_gb": self.workspace_gb,
             "gpu": gpu_name(self._index),
-            "versions": {name: _version(name) for name in ("onnxruntime-gpu", "tensorrt", "tensorrt-cu13")},
+            "versions": {name: installed_version(name) for name in ("onnxruntime-gpu", *DISTRIBUTIONS)},
         }
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.]+", "_", self.spec.name)
@@ -253,10 +254,3 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
         if self._provider == _TENSORRT and self._engines is not None:
             cache = "reused" if engines_of(self._engines) == self._engines_before else "built"
         return super().describe() | {"workspace_gb": self.workspace_gb, "engine_cache": cache}
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

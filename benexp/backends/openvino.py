@@ -33,6 +33,7 @@ class OpenVinoBackend(Backend):
     """
 
     needs: ClassVar[Needs] = "openvino"
+    libraries: ClassVar[tuple[str, ...]] = ("openvino",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16", "int8")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     fixed_batch: ClassVar[bool] = True

@@ -10,7 +10,7 @@ from benexp.backends.base import Backend, Needs
 from benexp.backends.gpu_clock import GpuClock
 from benexp.backends.torch_cutting import cut_batches
 from benexp.errors import BenexpError
-from benexp.tensorrt import WORKSPACE_GB, Engine, Gpu, library
+from benexp.tensorrt import DISTRIBUTIONS, WORKSPACE_GB, Engine, Gpu, library
 
 
 class TensorrtBackend(Backend):
@@ -21,6 +21,7 @@ class TensorrtBackend(Backend):
     """
 
     needs: ClassVar[Needs] = "tensorrt"
+    libraries: ClassVar[tuple[str, ...]] = DISTRIBUTIONS
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8")
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
 

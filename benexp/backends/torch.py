@@ -21,6 +21,7 @@ class TorchBackend(Backend):
     """
 
     needs: ClassVar[Needs] = "checkpoint"
+    libraries: ClassVar[tuple[str, ...]] = ("torch",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 

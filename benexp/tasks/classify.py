@@ -30,6 +30,7 @@ from benexp.progress import progress
 from benexp.rasters import RasterWriter
 from benexp.report.collection import write_collection
 from benexp.report.stac import item_name, write_item
+from benexp.runtimes import installed_version
 from benexp.tasks import results
 from benexp.tasks.calibration import calibration_for_backend
 from benexp.tasks.inputs import open_input, output_folder, output_folder_alone, products, results_folder
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("benexp")
 
-NOT_IN_GRID_KEY = ("batch_size", "threads", "device")
+NOT_IN_GRID_KEY = ("batch_size", "threads")
 """What changes of a backend leave its answers as they are."""
 
 
@@ -230,6 +231,8 @@ class Job:
         """The probability grid, saved or new, and what made it, once the product is known to be `sound`."""
         chunking = self.config.chunking
         backend_key = {key: value for key, value in self.config.backend.items() if key not in NOT_IN_GRID_KEY}
+        libraries = backend_class(self.config.backend).libraries
+        versions = {name: version for name in libraries if (version := installed_version(name))}
         exported = exported_at(self.config.backend)
         with clocks.stage("integrity"):
             fingerprint = tile.fingerprint
@@ -245,6 +248,7 @@ class Job:
                 "patch_size": chunking.patch_size,
                 "min_valid": chunking.min_valid,
                 "backend": backend_key,
+                "libraries": versions,
                 # Of the file that runs: a tighter one may refuse it.
                 "tolerance": self.config.export.tolerance.get(exported) if exported else None,
                 "calibration": self.calibration.key if self.calibration else None,

@@ -64,7 +64,7 @@ def test_engines_are_kept_apart_by_all_that_they_depend_on(
         folder(workspace_gb=8),
         folder(device="cuda:1"),
     ]
-    monkeypatch.setattr(onnxruntime_gpu, "_version", lambda name: "99")
+    monkeypatch.setattr(onnxruntime_gpu, "installed_version", lambda name: "99")
     folders.append(folder())
     assert len(set(folders)) == len(folders)
     assert folder() == folders[-1]

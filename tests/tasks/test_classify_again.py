@@ -57,6 +57,23 @@ def test_a_backends_own_settings_are_part_of_the_question(safe: Path, tmp_path: 
     assert other["map_hash"] != first["map_hash"]
 
 
+def test_answers_of_another_device_or_version_of_the_engine_are_not_reused(
+    safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor chunks of them: a grid would be made of both, and the record name the last."""
+    monkeypatch.setattr(Announced, "devices", ("cpu", "cuda"))
+    monkeypatch.setattr(Announced, "libraries", ("pytest", "no-such-distribution"))
+    asked = (safe, tmp_path, *FAST, f"backend._target_={__name__}.Announced")
+    classify(*asked)
+    assert classify(*asked, "backend.threads=1")["grid_reused"]
+    assert not classify(*asked, "backend.device=cuda")["grid_reused"]
+    assert not classify(*asked)["grid_reused"]
+    versions = {"pytest": "1.0"}
+    monkeypatch.setattr("benexp.tasks.classify.installed_version", versions.get)
+    assert not classify(*asked)["grid_reused"]
+    assert classify(*asked)["grid_reused"]
+
+
 def test_what_was_read_from_a_damaged_file_is_not_reused(tmp_path: Path) -> None:
     """Flipped bytes decode without an error: only the checksum tells, and then nothing of that run may stay."""
     safe = write_safe(tmp_path, size=(250, 310), manifest="SHA3-256")
