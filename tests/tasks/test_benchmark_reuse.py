@@ -106,14 +106,18 @@ def test_changed_code_and_changed_input_are_measured_again(
     tmp_path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     products, out, code = write(tmp_path / "in", first=None, second=None), tmp_path / "out", tmp_path / "code"
-    backend, layer, exporter = (code / f"{name}.py" for name in ("my_backend", "my_layer", "exporter"))
+    backend, layer, exporter = (code / f"{name}.py" for name in ("reused_backend", "reused_layer", "exporter"))
     code.mkdir()
     backend.write_text("from benexp.backends.null import NullBackend\nclass Mine(NullBackend): pass\n")
     layer.write_text("def half(probabilities, names): return probabilities[0] / 2\n")
     exporter.write_text("")
     monkeypatch.syspath_prepend(code)
     monkeypatch.setattr(exporters, "__path__", [str(code)])
-    mine = ("backend._target_=my_backend.Mine", "layers.extra.half.function=my_layer.half", "benchmark.ceiling=false")
+    mine = (
+        "backend._target_=reused_backend.Mine",
+        "layers.extra.half.function=reused_layer.half",
+        "benchmark.ceiling=false",
+    )
     pretend(products, out, requests, *mine)
     assert start(products, out, *mine) == 0
     saved = (out / "report.json").read_text()
