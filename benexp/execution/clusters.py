@@ -18,6 +18,8 @@ INSTALL = "pip install 'benexp[dask]'"
 # A worker's memory is that of the engine and of decoded blocks, not of results that could be put on a disk: one that
 # was paused for it would stay so.
 MEMORY = {f"distributed.worker.memory.{part}": False for part in ("target", "spill", "pause")}
+# As dask has it, but for MALLOC_TRIM_THRESHOLD_: with it every block that is decoded is paged in anew.
+ENVIRONMENT = {f"{library}_NUM_THREADS": 1 for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 def import_distributed() -> Any:
@@ -46,7 +48,7 @@ def _local(settings: Execution) -> Iterator[Any]:
     distributed = import_distributed()
     share = max(1, cores.available() // settings.workers)
     # Workers take over the configuration of the process that starts them.
-    with dask.config.set(MEMORY):
+    with dask.config.set({**MEMORY, "distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
         try:
             made = distributed.LocalCluster(
                 n_workers=settings.workers,
