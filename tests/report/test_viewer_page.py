@@ -194,6 +194,12 @@ def place(page: Any, row: int, col: int) -> tuple[float, float]:
     return box["x"] + x, box["y"] + y
 
 
+COVERED = """([x, y]) => [...document.querySelectorAll(".ol-overlaycontainer-stopevent > *")]
+  .map((control) => control.getBoundingClientRect())
+  .some((box) => x > box.left - 2 && x < box.right + 2 && y > box.top - 2 && y < box.bottom + 2)"""
+"""Whether a button or the scale bar lies over a place of the map."""
+
+
 def seen(page: Any, places: list[tuple[float, float]]) -> list[tuple[int, ...]]:
     """The colours at these places of the screen, (r, g, b)."""
     page.mouse.move(0, 0)
@@ -233,7 +239,8 @@ def test_swiping_shows_the_input_on_the_left(made: Path, visit: Callable[..., An
     # Amid their class, and in every part of the tile.
     same = [(ids == np.roll(ids, shift, axis)) & (ids != 255) for axis in (0, 1) for shift in range(-4, 5)]
     amid = np.argwhere(np.all(same, axis=0)[4:-4, 4:-4]) + 4
-    pixels = amid[:: len(amid) // 40].tolist()
+    spread = amid[:: len(amid) // 40].tolist()
+    pixels = [(row, col) for row, col in spread if not page.evaluate(COVERED, place(page, row, col))]
     expected = [CLASSES[ids[row, col]].rgb for row, col in pixels]
     places = [place(page, row, col) for row, col in pixels]
     box = page.locator("#map").bounding_box()
