@@ -26,13 +26,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
-from benexp import cores
+from benexp.config.groups import conf_folder
+from benexp.core import cores
 from benexp.models.classifier import load_classifier
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
-from benexp.tasks.prepare import make_backend
-from benexp.usage import conf_folder
+from benexp.runs.backend_setup import make_backend
 from exporters.calibration import Calibration
 
 USUAL_BATCH = 32

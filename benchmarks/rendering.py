@@ -13,11 +13,12 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from benexp import cores, layers, pipeline
-from benexp.classes import NAMES
-from benexp.grid import PatchGrid, ProbabilityGrid
-from benexp.measure.clocks import StageClocks
-from benexp.rasters import RasterWriter
+from benexp.core import cores
+from benexp.core.classes import NAMES
+from benexp.core.clocks import StageClocks
+from benexp.mapping import layers, pipeline
+from benexp.mapping.cog import RasterWriter
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from harness import Measured, interleaved, medians, write_product
 
-from benexp.config import Execution
+from benexp.config.schema import Execution
 from benexp.execution.dask import DaskEngine
 
 CLASSES, BANDS, BINS = 19, 10, 202

@@ -18,10 +18,10 @@ from omegaconf import OmegaConf
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
+from benexp.config.groups import conf_folder
 from benexp.models.checkpoint import load_network
 from benexp.models.resolve import resolve
 from benexp.products import open_product
-from benexp.usage import conf_folder
 
 CHUNK, PATCH, STRIDE, BATCH = 4800, 120, 60, 32
 

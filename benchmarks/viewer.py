@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from benexp.classes import CLASSES
-from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.core.classes import CLASSES
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.report.viewer import Picture, write_viewer
-from benexp.tasks.results import PICTURE
+from benexp.runs.outputs import PICTURE
 
 RENDERED = "new Promise((done) => { map.once('rendercomplete', () => done(performance.now())); map.render(); })"
 POINTER = """(() => {

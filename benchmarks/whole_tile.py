@@ -19,7 +19,7 @@ from harness import write_product
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from benexp.usage import conf_folder
+from benexp.config.groups import conf_folder
 
 
 def arguments(backend: str, weights: Path | None) -> list[str]:
@@ -33,7 +33,7 @@ def arguments(backend: str, weights: Path | None) -> list[str]:
 
 def decode(product: Path) -> float:
     """Every chunk of the tile, read as a run reads it."""
-    from benexp.grid import PatchGrid
+    from benexp.mapping.grid import PatchGrid
     from benexp.products import open_product, open_tile
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -47,14 +47,14 @@ def decode(product: Path) -> float:
 
 def bare_model(product: Path, backend: str, weights: Path | None) -> float:
     """As many patches as the tile has, in batches that are in memory already."""
-    from benexp.app import quote
-    from benexp.config import check
-    from benexp.grid import PatchGrid
+    from benexp.config.quoting import quote
+    from benexp.config.schema import check
+    from benexp.mapping.grid import PatchGrid
     from benexp.models.resolve import resolve
     from benexp.models.synthetic import varied_patches
     from benexp.products import open_product, open_tile
-    from benexp.tasks.calibration import calibration_of
-    from benexp.tasks.prepare import make_backend
+    from benexp.runs.backend_setup import make_backend
+    from benexp.runs.quantization import calibration_of
 
     overrides = [quote(part) for part in [*arguments(backend, weights), f"tile_folder={product}"]]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):

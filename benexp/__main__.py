@@ -6,11 +6,11 @@ import sys
 def main() -> None:
     """Answer `--help` without composing anything; otherwise run the task."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        from benexp.usage import usage
+        from benexp.cli.help import usage
 
         print(usage())
     else:
-        from benexp.app import main
+        from benexp.cli.app import main
 
         sys.exit(main(sys.argv[1:]))
 

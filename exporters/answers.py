@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from benexp import cores
-from benexp.errors import BenexpError
+from benexp.core import cores
+from benexp.core.errors import BenexpError
+from benexp.core.installed import import_onnxruntime
 from benexp.models.spec import ModelSpec
-from benexp.runtimes import import_onnxruntime
 from exporters.parity import Answer, Patches
 
 if TYPE_CHECKING:

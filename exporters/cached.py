@@ -10,11 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from benexp.cache import cache_folder, sweep
-from benexp.errors import BenexpError
-from benexp.models.seal import is_sound
+from benexp.core.cache import cache_folder, sweep
+from benexp.core.errors import BenexpError
+from benexp.core.installed import has_torch
+from benexp.models.embedded_hash import is_sound
 from benexp.models.spec import ModelSpec
-from benexp.runtimes import has_torch
 from benexp.version import __version__
 from exporters.recipe import Recipe
 

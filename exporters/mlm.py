@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benexp.classes import named
-from benexp.files import replacing
+from benexp.core.classes import named
+from benexp.core.files import replacing
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from benexp.version import __version__

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_name, torch_answer

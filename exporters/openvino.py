@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benexp import cores
-from benexp.errors import BenexpError
+from benexp.core import cores
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import BIN_HASH
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
-from benexp.models.seal import BIN_HASH
 from benexp.models.spec import ModelSpec
 from exporters.answers import reference_answer, reference_name
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_two_sizes, trial_patches

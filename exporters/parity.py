@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benexp.cache import SCRATCH, sweep
-from benexp.errors import BenexpError
-from benexp.models.seal import seal
+from benexp.core.cache import SCRATCH, sweep
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import seal
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 

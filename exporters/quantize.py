@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer, reference_name

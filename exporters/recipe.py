@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benexp.tensorrt import WORKSPACE_GB
+from benexp.core.tensorrt import WORKSPACE_GB
 from exporters.calibration import Calibration
 from exporters.parity import TOLERANCES
 

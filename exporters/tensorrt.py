@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benexp.cache import SCRATCH, cache_folder
-from benexp.errors import BenexpError
+from benexp.core.cache import SCRATCH, cache_folder
+from benexp.core.errors import BenexpError
+from benexp.core.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
+from benexp.models.embedded_hash import BIN_HASH, seal
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
-from benexp.models.seal import BIN_HASH, seal
 from benexp.models.spec import ModelSpec
-from benexp.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
 from exporters.answers import onnx_answer, reference_answer, reference_name
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
 from exporters.quantize import calibrated_on, for_ranges, int8_hint

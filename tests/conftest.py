@@ -15,7 +15,10 @@ os.environ["BENEXP_TRACKING"] = "none"
 
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
+from tests.benchmarking.builders import write
+from tests.browser import visit as visit
 from tests.models.builders import model_config
+from tests.products.builders import random_arrays, write_safe
 
 FLAGS = (
     "--no-sandbox",
@@ -65,3 +68,25 @@ def browser() -> Iterator[Any]:
         chrome = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield chrome
         chrome.close()
+
+
+@pytest.fixture(scope="session")
+def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An L2A product of 250 x 310 pixels with an offset and a nodata corner."""
+    arrays = random_arrays((250, 310))
+    for array in arrays.values():
+        array += 1000
+        side = len(array) // 5
+        array[:side, :side] = 0
+    return write_safe(tmp_path_factory.mktemp("product"), arrays=arrays, size=(250, 310), manifest="MD5")
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks without plots: they take seconds, and have tests of their own."""
+    monkeypatch.setattr("benexp.tasks.benchmark.write_plots", lambda *_: [])
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("products"), first=None, second=None)

@@ -13,7 +13,7 @@ import numpy as np
 
 from benexp.models.resolve import DEMO_MODEL
 from tests.products.builders import random_arrays, write_folder, write_safe, zip_product
-from tests.products.test_claims import claim, sparse
+from tests.products.test_size_limits import claim, sparse
 
 SECRET = "what nobody should read"
 
@@ -150,7 +150,7 @@ def external(folder: Path) -> list[str]:
     """An .onnx file that has its weights in a pipe, on which whoever opens it waits."""
     from benexp.models.resolve import resolve
     from tests.models.builders import model_config
-    from tests.models.test_whole import SAME, constant, graph, write
+    from tests.models.test_external_data import SAME, constant, graph, write
 
     os.mkfifo(folder / "pipe")
     (folder / "model").mkdir()

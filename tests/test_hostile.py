@@ -24,7 +24,7 @@ PEAK = 600e6
 RUNNER = """
 import contextlib, json, os, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
-from benexp.app import main
+from benexp.cli.app import main
 told = os.dup(2)
 for line in sys.stdin:
     case = json.loads(line)

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from benexp.backends.batch import choose_batch
-from benexp.errors import BenexpError, OutOfMemoryError, one_line
-from benexp.measure.clocks import StageClocks
+from benexp.backends.batching import choose_batch
+from benexp.core.clocks import StageClocks
+from benexp.core.errors import BenexpError, OutOfMemoryError, one_line
 from benexp.models.spec import ModelSpec
 
 log = logging.getLogger("benexp")

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from benexp.cache import SCRATCH, sweep
+from benexp.core.cache import SCRATCH, sweep
 from benexp.models.published import sha256
 
 log = logging.getLogger("benexp")

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from benexp import cores
 from benexp.backends.base import Backend, Needs
-from benexp.errors import BenexpError, one_line
-from benexp.runtimes import RUNTIMES, import_onnxruntime, installed_runtimes
+from benexp.core import cores
+from benexp.core.errors import BenexpError, one_line
+from benexp.core.installed import RUNTIMES, import_onnxruntime, installed_runtimes
 
 HEAVY = frozenset(
     (

@@ -20,14 +20,14 @@ import numpy.typing as npt
 
 from benexp.backends.base import Needs
 from benexp.backends.cuda import gpu_name
-from benexp.backends.cutting import OPERATORS, cutting_graph, starts, whole_chunk
 from benexp.backends.engine_cache import drop_damaged, engines_of, take_note
+from benexp.backends.onnx_patches import OPERATORS, cutting_graph, starts, whole_chunk
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
-from benexp.cache import cache_folder
-from benexp.errors import BenexpError
+from benexp.core.cache import cache_folder
+from benexp.core.errors import BenexpError
+from benexp.core.installed import RUNTIMES, installed_version
+from benexp.core.tensorrt import DISTRIBUTIONS, WORKSPACE_GB
 from benexp.models.published import sha256
-from benexp.runtimes import RUNTIMES, installed_version
-from benexp.tensorrt import DISTRIBUTIONS, WORKSPACE_GB
 
 _CUDA, _TENSORRT, _CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 

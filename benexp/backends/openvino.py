@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from benexp import cores
 from benexp.backends.base import Backend, Needs
-from benexp.errors import BenexpError, one_line
+from benexp.core import cores
+from benexp.core.errors import BenexpError, one_line
 
 MODES = ("throughput", "latency")
 

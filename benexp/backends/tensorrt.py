@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
 from benexp.backends.gpu_clock import GpuClock
-from benexp.backends.torch_cutting import cut_batches
-from benexp.errors import BenexpError
-from benexp.tensorrt import DISTRIBUTIONS, WORKSPACE_GB, Engine, Gpu, library
+from benexp.backends.torch_patches import cut_batches
+from benexp.core.errors import BenexpError
+from benexp.core.tensorrt import DISTRIBUTIONS, WORKSPACE_GB, Engine, Gpu, library
 
 
 class TensorrtBackend(Backend):

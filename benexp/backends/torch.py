@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from benexp import cores
 from benexp.backends.base import Backend, Needs
 from benexp.backends.gpu_clock import GpuClock
-from benexp.backends.torch_cutting import cut_batches
-from benexp.errors import BenexpError
+from benexp.backends.torch_patches import cut_batches
+from benexp.core import cores
+from benexp.core.errors import BenexpError
 
 
 class TorchBackend(Backend):

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from benexp.core.errors import BenexpError
 from benexp.demo.product import write_product
-from benexp.errors import BenexpError
 
 
 def main() -> int:

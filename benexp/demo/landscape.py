@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benexp.classes import NODATA
+from benexp.core.classes import NODATA
 
 Floats = npt.NDArray[np.float32]
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import rasterio
 from rasterio.transform import Affine
 
-from benexp.classes import NODATA
+from benexp.core.classes import NODATA
+from benexp.core.errors import BenexpError
+from benexp.core.files import PARTIAL, replacing
 from benexp.demo.landscape import make_landscape
 from benexp.demo.scenery import BANDS, BANDS_10M, OFFSET, strips
-from benexp.errors import BenexpError
-from benexp.files import PARTIAL, replacing
 
 TILE = "31UFS"
 CRS = "EPSG:32631"

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benexp.blending import window_weights
-from benexp.classes import CLASSES, NODATA
+from benexp.core.classes import CLASSES, NODATA
 from benexp.demo.landscape import make_landscape
 from benexp.demo.scenery import BANDS, OFFSET, strips
+from benexp.mapping.blending import window_weights
 from benexp.models.checkpoint import new_network, save_checkpoint
 from benexp.models.published import configuration
 from benexp.models.statistics import band_statistics

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from benexp import cores
-from benexp.config import Execution
-from benexp.errors import BenexpError, one_line
-from benexp.execution.work import surroundings
+from benexp.config.schema import Execution
+from benexp.core import cores
+from benexp.core.errors import BenexpError, one_line
+from benexp.execution.worker import surroundings
 
 FOR_TILES = "tile"
 """What a worker has one of, and every tile takes: two tiles at once would need twice the memory."""

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from benexp.config import Execution
-from benexp.errors import BenexpError, one_line
+from benexp.config.schema import Execution
+from benexp.core.errors import BenexpError, one_line
 from benexp.execution.clusters import FOR_TILES, cluster, import_distributed
-from benexp.execution.work import Bench, Outcome, Task, Workshop
+from benexp.execution.worker import Bench, Outcome, Task, Workshop
 from benexp.version import __version__
 
 log = logging.getLogger("benexp")

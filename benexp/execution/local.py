@@ -15,9 +15,9 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
-from benexp import cores
-from benexp.errors import BenexpError
-from benexp.execution.work import Bench, Outcome, Task, Workshop, surroundings
+from benexp.core import cores
+from benexp.core.errors import BenexpError
+from benexp.execution.worker import Bench, Outcome, Task, Workshop, surroundings
 
 log = logging.getLogger("benexp")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 
 Numbers = npt.NDArray[np.float64]
 

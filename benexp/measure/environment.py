@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from benexp import cores
+from benexp.core import cores
 from benexp.measure import nvml
 from benexp.version import __version__
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import psutil
 
-from benexp.errors import one_line
+from benexp.core.errors import one_line
 from benexp.measure import nvml
 from benexp.measure.environment import peak_memory
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.published import CONFIG, KEY_PREFIX, WEIGHTS, configuration
 from benexp.models.spec import ModelSpec
 from benexp.models.torchvision_shim import import_timm

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.published import CONFIG, WEIGHTS
 
 

@@ -8,11 +8,11 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
-from benexp.errors import BenexpError, one_line
-from benexp.models.seal import BIN_HASH, SEAL, UNSEALED, has_its_weights, seal_of
+from benexp.core.errors import BenexpError, one_line
+from benexp.core.installed import import_onnxruntime
+from benexp.models.embedded_hash import BIN_HASH, SEAL, UNSEALED, has_its_weights, seal_of
+from benexp.models.external_data import check_whole
 from benexp.models.spec import ModelSpec
-from benexp.models.whole import check_whole
-from benexp.runtimes import import_onnxruntime
 from benexp.version import __version__
 
 _FIELDS = ("name", "architecture", "bands", "means", "stds", "patch_size", "classes", "weights", "source", "revision")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benexp.classes import CLASSES
-from benexp.errors import BenexpError
+from benexp.core.classes import CLASSES
+from benexp.core.errors import BenexpError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -4,10 +4,10 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from benexp.cache import SCRATCH, cache_folder, sweep
-from benexp.classes import CLASSES
-from benexp.errors import BenexpError
-from benexp.files import sync
+from benexp.core.cache import SCRATCH, cache_folder, sweep
+from benexp.core.classes import CLASSES
+from benexp.core.errors import BenexpError
+from benexp.core.files import sync
 from benexp.version import __version__
 
 RECIPE = 1

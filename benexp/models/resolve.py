@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benexp.classes import NAMES
-from benexp.errors import BenexpError
+from benexp.core.classes import NAMES
+from benexp.core.errors import BenexpError
 from benexp.models.published import CONFIG, WEIGHTS, check_folder, sha256
 from benexp.models.random_weights import random_checkpoint
 from benexp.models.spec import ModelSpec

@@ -7,7 +7,7 @@ VV and VH in dB.
 
 from collections.abc import Iterable
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 
 MEANS: dict[str, float] = {
     "B01": 361.0767822265625,

@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.products.product import BandFile
 
 DRIVERS = ("GTiff", "JP2OpenJPEG")

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.products.container import Container, FolderContainer, open_container
 from benexp.products.folder import band_files, open_folder
 from benexp.products.patches import is_patch, open_patch
 from benexp.products.product import Product
 from benexp.products.safe import is_safe, open_safe
-from benexp.products.source import FolderSource, Source, open_source
 
 ACCEPTED = "a .SAFE folder, its zip, a folder of band files (B02.tif, *_B02_10m.jp2) or a BigEarthNet patch folder"
 
@@ -20,14 +20,14 @@ def open_product(path: Path | str) -> Product:
     """
     path = Path(os.path.abspath(path))
     if path.parent.name == "GRANULE" and (path / "IMG_DATA").is_dir():
-        return open_safe(FolderSource(path.parent.parent), granule=path.name)
-    source = open_source(path)
-    if is_safe(source):
-        return open_safe(source)
-    if is_patch(source):
-        return open_patch(source)
-    if _has_bands(source):
-        return open_folder(source)
+        return open_safe(FolderContainer(path.parent.parent), granule=path.name)
+    container = open_container(path)
+    if is_safe(container):
+        return open_safe(container)
+    if is_patch(container):
+        return open_patch(container)
+    if _has_bands(container):
+        return open_folder(container)
     inside = _products_in(path) if path.is_dir() else []
     if inside:
         raise BenexpError(
@@ -60,12 +60,12 @@ def _is_product(path: Path) -> bool:
     if not path.is_dir() and path.suffix.lower() != ".zip":
         return False
     try:
-        source = open_source(path)
+        container = open_container(path)
     except BenexpError:
         # A damaged download is to be reported when it is opened, not passed over.
         return True
-    return is_safe(source) or _has_bands(source)
+    return is_safe(container) or _has_bands(container)
 
 
-def _has_bands(source: Source) -> bool:
-    return any(file.name != "SCL" for file in band_files(source))
+def _has_bands(container: Container) -> bool:
+    return any(file.name != "SCL" for file in band_files(container))

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from benexp import cores
-from benexp.errors import BenexpError
+from benexp.core import cores
+from benexp.core.errors import BenexpError
+from benexp.products.container import Container
 from benexp.products.metadata import parse_xml
 from benexp.products.product import Product
-from benexp.products.source import Source
 
 log = logging.getLogger("benexp")
 
@@ -47,7 +47,7 @@ def check(product: Product, mode: str, bands: Sequence[str]) -> None:
         raise BenexpError(f"integrity={mode}: give one of {', '.join(MODES)}")
     if mode == "none":
         return
-    listed = {} if mode == "structure" else manifest_checksums(product.source)
+    listed = {} if mode == "structure" else manifest_checksums(product.container)
     files = [file.file for file in (*product.band_files(bands), *([product.scl] if product.scl else []))]
     unlisted = [file for file in files if file not in listed]
     if product.metadata and product.metadata.file in listed:
@@ -58,29 +58,29 @@ def check(product: Product, mode: str, bands: Sequence[str]) -> None:
             "integrity=auto does what it can"
         )
     if listed and unlisted:
-        where = product.source.where(MANIFEST)
+        where = product.container.where(MANIFEST)
         log.warning("%s has no checksum of %s: only its structure is looked at", where, ", ".join(unlisted))
 
     def check_file(file: str) -> None:
         if file in listed:
-            check_checksum(product.source, file, *listed[file])
+            check_checksum(product.container, file, *listed[file])
         else:
-            check_structure(product.source, file)
+            check_structure(product.container, file)
 
     with ThreadPoolExecutor(cores.available()) as pool:
         list(pool.map(check_file, files))
 
 
-def manifest_checksums(source: Source) -> dict[str, tuple[str, str]]:
+def manifest_checksums(container: Container) -> dict[str, tuple[str, str]]:
     """Algorithm (hashlib's name) and checksum of each file that the manifest lists; nothing where there is no manifest.
 
     Raises BenexpError if the manifest cannot be read or names an unknown algorithm.
     """
-    if MANIFEST not in source.names:
+    if MANIFEST not in container.names:
         return {}
-    where = source.where(MANIFEST)
+    where = container.where(MANIFEST)
     found = {}
-    for stream in parse_xml(source.read_xml(MANIFEST), where).iter("byteStream"):
+    for stream in parse_xml(container.read_xml(MANIFEST), where).iter("byteStream"):
         location, checksum = stream.find("fileLocation"), stream.find("checksum")
         if location is None or checksum is None:
             continue
@@ -92,23 +92,23 @@ def manifest_checksums(source: Source) -> dict[str, tuple[str, str]]:
     return found
 
 
-def check_checksum(source: Source, name: str, algorithm: str, expected: str) -> None:
+def check_checksum(container: Container, name: str, algorithm: str, expected: str) -> None:
     """Raises BenexpError unless the file has this checksum."""
     digest = hashlib.new(algorithm)
-    with _reading(source, name) as file:
+    with _reading(container, name) as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     if digest.hexdigest() != expected:
-        raise _damaged(source, name, f"its {algorithm} checksum is not the one in {MANIFEST}")
+        raise _damaged(container, name, f"its {algorithm} checksum is not the one in {MANIFEST}")
 
 
-def check_structure(source: Source, name: str) -> None:
+def check_structure(container: Container, name: str) -> None:
     """Raises BenexpError if a JPEG2000 file ends early: a tile is cut off, or the end is not marked.
 
     Other files pass: where a GeoTIFF is cut off, decoding fails.
     """
-    size = source.size(name)
-    with _reading(source, name) as file:
+    size = container.size(name)
+    with _reading(container, name) as file:
         if file.read(len(_SIGNATURE)) != _SIGNATURE:
             return
         position = len(_SIGNATURE)
@@ -121,19 +121,19 @@ def check_structure(source: Source, name: str) -> None:
                     header = 16
                 end = position + length if length else size
                 if not position + header <= end <= size:
-                    raise _damaged(source, name, f"its part at byte {position} does not fit into its {size} bytes")
+                    raise _damaged(container, name, f"its part at byte {position} does not fit into its {size} bytes")
                 if kind == b"jp2c":
-                    _check_codestream(file, position + header, end, source, name)
+                    _check_codestream(file, position + header, end, container, name)
                     return
                 position = file.seek(end)
         except struct.error as error:
-            raise _damaged(source, name, "it ends early") from error
+            raise _damaged(container, name, "it ends early") from error
 
 
-def _check_codestream(file: BinaryIO, position: int, end: int, source: Source, name: str) -> None:
+def _check_codestream(file: BinaryIO, position: int, end: int, container: Container, name: str) -> None:
     """Walk a codestream's headers and tile-parts up to its end marker (JPEG2000, ISO/IEC 15444-1, annex A)."""
     if file.read(2) != _START_OF_CODESTREAM:
-        raise _damaged(source, name, "its image does not begin where it should")
+        raise _damaged(container, name, "its image does not begin where it should")
     position += 2
     while True:
         (marker,) = struct.unpack(">H", file.read(2))
@@ -145,23 +145,23 @@ def _check_codestream(file: BinaryIO, position: int, end: int, source: Source, n
             # 0: the last one, up to the end marker.
             following = position + length if length else end - 2
             if following <= position or following > end - 2:
-                raise _damaged(source, name, f"its internal tile {tile} is cut off")
+                raise _damaged(container, name, f"its internal tile {tile} is cut off")
         elif marker < 0xFF00:
-            raise _damaged(source, name, f"something else stands where a marker should at byte {position}")
+            raise _damaged(container, name, f"something else stands where a marker should at byte {position}")
         else:
             following = position + 2 + length
         position = file.seek(following)
 
 
 @contextmanager
-def _reading(source: Source, name: str) -> Iterator[BinaryIO]:
+def _reading(container: Container, name: str) -> Iterator[BinaryIO]:
     """The file, opened. Raises BenexpError if it cannot be read, as where a zip's own checksum does not hold."""
     try:
-        with source.open(name) as file:
+        with container.open(name) as file:
             yield file
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise _damaged(source, name, f"it cannot be read, {error}") from error
+        raise _damaged(container, name, f"it cannot be read, {error}") from error
 
 
-def _damaged(source: Source, name: str, how: str) -> BenexpError:
-    return BenexpError(f"{source.where(name)} is damaged ({how}): download it again")
+def _damaged(container: Container, name: str, how: str) -> BenexpError:
+    return BenexpError(f"{container.where(name)} is damaged ({how}): download it again")

@@ -14,8 +14,8 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from benexp.errors import BenexpError
-from benexp.products.source import Source
+from benexp.core.errors import BenexpError
+from benexp.products.container import Container
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """The bands in the order of the metadata's `band_id`."""
@@ -57,12 +57,12 @@ class Metadata:
     """The document's name in the product."""
 
 
-def read_metadata(source: Source) -> Metadata | None:
+def read_metadata(container: Container) -> Metadata | None:
     """The product's metadata document, if it has one. Raises BenexpError if it cannot be read or there are two."""
-    found = [name for name in source.names if "/" not in name and _METADATA_NAME.search(name)]
+    found = [name for name in container.names if "/" not in name and _METADATA_NAME.search(name)]
     if len(found) > 1:
-        raise BenexpError(f"{source.path} holds two metadata files ({', '.join(found)}): leave the one of the bands")
-    return parse_metadata(source.read_xml(found[0]), found[0], source.where(found[0])) if found else None
+        raise BenexpError(f"{container.path} holds two metadata files ({', '.join(found)}): leave the one of the bands")
+    return parse_metadata(container.read_xml(found[0]), found[0], container.where(found[0])) if found else None
 
 
 def parse_metadata(document: bytes, file: str, where: str) -> Metadata:

@@ -3,19 +3,19 @@
 import re
 from dataclasses import replace
 
+from benexp.products.container import Container
 from benexp.products.folder import band_files, open_folder
 from benexp.products.metadata import BAND_IDS
 from benexp.products.product import Product, parse_band_file
-from benexp.products.source import Source
 
 # v1: S2A_MSIL2A_20170613T101031_87_48 (times of five digits occur)
 # v2: S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43
 _PATCH = re.compile(r"^S2[A-D]_MSIL2A_\d{8}T\d{5,6}(_N\d{4}_R\d{3}_T\w{5})?_\d{1,3}_\d{1,3}$")
 
 
-def is_patch(source: Source) -> bool:
+def is_patch(container: Container) -> bool:
     """Whether every band file is named after one BigEarthNet patch."""
-    prefixes = {parsed.prefix for file in band_files(source) if (parsed := parse_band_file(file.file))}
+    prefixes = {parsed.prefix for file in band_files(container) if (parsed := parse_band_file(file.file))}
     return len(prefixes) == 1 and is_patch_name(prefixes.pop())
 
 
@@ -23,6 +23,6 @@ def is_patch_name(name: str) -> bool:
     return bool(_PATCH.match(name))
 
 
-def open_patch(source: Source) -> Product:
+def open_patch(container: Container) -> Product:
     """The product of a patch folder: L2A without an offset, as BigEarthNet made them all."""
-    return replace(open_folder(source), level="patch", offsets=dict.fromkeys(BAND_IDS, 0))
+    return replace(open_folder(container), level="patch", offsets=dict.fromkeys(BAND_IDS, 0))

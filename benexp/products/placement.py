@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.transform import Affine
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.products.blocks import Raster
-from benexp.window import Window
 
 RESOLUTION = 10
 """Metres per pixel of every tile."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.products.container import Container
 from benexp.products.metadata import MODEL_QUANTIFICATION, Metadata, baseline_of, no_offset, read_metadata, sensed_in
-from benexp.products.source import Source
 
 Level = Literal["L2A", "L1C", "folder", "patch"]
 
@@ -60,7 +60,7 @@ class Product:
     sensed: str | None
     """When sensing began, in UTC, as RFC 3339 has it; None where nothing says it."""
     warnings: tuple[str, ...]
-    source: Source
+    container: Container
     metadata: Metadata | None
 
     def band_files(self, bands: Sequence[str]) -> list[BandFile]:
@@ -101,21 +101,21 @@ def finest(files: Iterable[BandFile], where: Path) -> dict[str, BandFile]:
 
 
 def make_product(
-    source: Source, files: Iterable[BandFile], level: Level, *, name: str | None = None, names: Sequence[str]
+    container: Container, files: Iterable[BandFile], level: Level, *, name: str | None = None, names: Sequence[str]
 ) -> Product:
     """A product of these files, with what its metadata and `names` (of product, granule, files) tell about them.
 
     Raises BenexpError if two files claim to be the same band, or the metadata cannot be read.
     """
-    bands = finest(files, source.path)
+    bands = finest(files, container.path)
     scl = bands.pop("SCL", None)
-    metadata = read_metadata(source)
+    metadata = read_metadata(container)
     baseline = metadata.baseline if metadata and metadata.baseline else baseline_of(*names)
     if metadata.level == "L1C" if metadata else any("L1C_" in name for name in names):
         level = "L1C"
     return Product(
-        name=name or source.name,
-        path=source.path,
+        name=name or container.name,
+        path=container.path,
         level=level,
         bands=bands,
         scl=scl,
@@ -126,6 +126,6 @@ def make_product(
         warnings=("L1C (top of atmosphere): the models were trained on L2A, so expect a worse map",)
         if level == "L1C"
         else (),
-        source=source,
+        container=container,
         metadata=metadata,
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.products.metadata import MODEL_QUANTIFICATION
 from benexp.products.product import Product
 

@@ -9,8 +9,8 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
-from benexp.errors import BenexpError
-from benexp.window import Window
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 
 SNAP = 1e-6
 """Pixels by which a box may pass a pixel's edge without taking in the pixel: rounding in projections."""

@@ -7,7 +7,7 @@ import rasterio.windows
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.products.blocks import GDAL_OPTIONS, Raster, open_dataset
 from benexp.products.placement import Placed
 

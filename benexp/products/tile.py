@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.transform import Affine
 
-from benexp import cores
-from benexp.errors import BenexpError
-from benexp.measure.clocks import StageClocks
+from benexp.core import cores
+from benexp.core.clocks import StageClocks
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.products.blocks import BlockReader, Interest, Key, Raster, inspect
-from benexp.products.claims import check_area, check_claim
 from benexp.products.finding import open_product
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
 from benexp.products.product import Product
 from benexp.products.radiometry import dn_table, keep_table, resolve_offsets
 from benexp.products.region import resolve_region
+from benexp.products.size_limits import check_area, check_claim
 from benexp.products.thumbnail import read_decimated
-from benexp.window import Window
 
 CHUNK_ROWS = 2048
 """Rows of the chunks that the default cache is made for."""
@@ -83,7 +83,7 @@ class Tile:
         self._layers = [*rasters, *([scl] if scl else [])]
         for layer in self._layers:
             check_raster(layer)
-            check_claim(layer, product.source.size(layer.file.file))
+            check_claim(layer, product.container.size(layer.file.file))
         reference = min(rasters, key=lambda raster: (raster.resolution, raster.file.name))
         factor = round(reference.resolution / RESOLUTION)
         whole = (reference.shape[0] * factor, reference.shape[1] * factor)
@@ -98,7 +98,7 @@ class Tile:
         self.offsets = dict(offsets)
         self.crs = reference.crs
         self.warnings = (*product.warnings, *check_together(self._layers, reference))
-        self.input_bytes = sum(product.source.size(layer.file.file) for layer in self._layers)
+        self.input_bytes = sum(product.container.size(layer.file.file) for layer in self._layers)
         self.region = resolve_region(region, whole, self.crs, self._grid)
         if region and region.get("pixels") and tuple(region["pixels"]) != tuple(self.region):
             self.warnings = (
@@ -121,11 +121,11 @@ class Tile:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that tells the content of the product's files from any other, wherever they lie: all are read."""
-        source = self.product.source
+        container = self.product.container
         names = self._files()
         digest = hashlib.sha256()
         with ThreadPoolExecutor(cores.available(), "fingerprint") as pool:
-            for name, content in zip(names, pool.map(source.digest, names), strict=True):
+            for name, content in zip(names, pool.map(container.digest, names), strict=True):
                 digest.update(name.rpartition("/")[2].encode() + b"\n" + content)
         self._check_unchanged()
         return digest.hexdigest()
@@ -136,7 +136,7 @@ class Tile:
         return [*(layer.file.file for layer in self._layers), *([metadata.file] if metadata else [])]
 
     def _stamp(self) -> str:
-        return hashlib.sha256(b"\n".join(map(self.product.source.stamp, self._files()))).hexdigest()
+        return hashlib.sha256(b"\n".join(map(self.product.container.stamp, self._files()))).hexdigest()
 
     def _check_unchanged(self) -> None:
         """Raise BenexpError where somebody wrote to the product, or put another one there, since it was opened."""

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benexp.files import replacing
+from benexp.core.files import replacing
 from benexp.measure.accuracy import LabelAccuracy, MapAccuracy
 
 

@@ -5,12 +5,12 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from benexp.command import typed
-from benexp.files import replacing
+from benexp.config.command import typed
+from benexp.core.files import replacing
 from benexp.measure.statistics import PER_DECADE, compare
+from benexp.records.benchmark import REPORT, STAGES, TABLE
+from benexp.records.sweep import Configuration, JointReport, interval, left_out
 from benexp.report import page
-from benexp.report.benchmark import REPORT, STAGES, TABLE
-from benexp.report.joint import Configuration, JointReport, interval, left_out
 
 PAGE = "viewer.html"
 STYLES = ("templates/base.css", "templates/benchmark.css")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from benexp.classes import LandCover
-from benexp.files import replacing
+from benexp.core.classes import LandCover
+from benexp.core.files import replacing
 from benexp.measure.accuracy import MapAccuracy
 from benexp.report.drawing import FRAME, INK, PAPER, QUIET, fitted, font
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFont
 
-from benexp.classes import LandCover
+from benexp.core.classes import LandCover
 
 PAPER = (255, 255, 255, 255)
 INK = (28, 32, 36, 255)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benexp.grid import ProbabilityGrid
+from benexp.mapping.grid import ProbabilityGrid
 from benexp.report.drawing import rgba
 
 GRID_BYTES = 5_100_000

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from benexp.classes import LandCover
-from benexp.files import replacing
-from benexp.measure.differences import BEYOND, FLIPS, TIE, Differences
+from benexp.core.classes import LandCover
+from benexp.core.files import replacing
+from benexp.mapping.differences import BEYOND, FLIPS, TIE, Differences
 from benexp.report.drawing import FRAME, INK, PAPER, QUIET, coloured, fitted, font, wrapped
 
 _PANEL = 1024

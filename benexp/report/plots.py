@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benexp.files import replacing
-from benexp.report.benchmark import STAGES
-from benexp.report.joint import Configuration, JointReport
+from benexp.core.files import replacing
+from benexp.records.benchmark import STAGES
+from benexp.records.sweep import Configuration, JointReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

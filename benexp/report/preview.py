@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from benexp.classes import LandCover
-from benexp.files import replacing
+from benexp.core.classes import LandCover
+from benexp.core.files import replacing
 from benexp.report.drawing import FRAME, INK, PAPER, QUIET, coloured, fitted, font, rgba
 from benexp.report.tables import areas
 

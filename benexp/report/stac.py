@@ -17,7 +17,7 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
-from benexp.files import replacing
+from benexp.core.files import replacing
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from benexp.version import __version__

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benexp.classes import LandCover, named
-from benexp.files import replacing
+from benexp.core.classes import LandCover, named
+from benexp.core.files import replacing
 
 
 class Area(NamedTuple):

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from benexp.blending import window_weights
-from benexp.classes import LandCover
-from benexp.files import replacing
-from benexp.grid import ProbabilityGrid
+from benexp.core.classes import LandCover
+from benexp.core.files import replacing
+from benexp.mapping.blending import window_weights
+from benexp.mapping.grid import ProbabilityGrid
+from benexp.mapping.styles import RAMP
 from benexp.report import embedding, lonlat, page
 from benexp.report.tables import areas
-from benexp.sidecars import RAMP
 
 STYLES = ("vendor/openlayers/ol.css", "templates/base.css", "templates/viewer.css")
 SCRIPTS = (

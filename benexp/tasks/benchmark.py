@@ -11,29 +11,29 @@ from typing import Any
 
 import benexp
 import exporters
-from benexp.command import command
-from benexp.company import in_company, this_sweep
-from benexp.config import Config, config_hash, digest
-from benexp.errors import BenexpError, one_line
-from benexp.files import staging
+from benexp.benchmarking.ceilings import BEATEN, is_null, shared, sweep_of, without_model
+from benexp.benchmarking.child_process import ProcessDiedError, messages
+from benexp.benchmarking.measured_run import Request
+from benexp.benchmarking.sweep_report import joint_report
+from benexp.config.command import command
+from benexp.config.concurrent_jobs import in_company, this_sweep
+from benexp.config.schema import Config, config_hash, digest
+from benexp.core.errors import BenexpError, one_line
+from benexp.core.files import staging
 from benexp.measure.environment import environment
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
-from benexp.report.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
+from benexp.records.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
 from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.collection import write_collection
 from benexp.report.plots import write_plots
-from benexp.tasks.calibration import calibration_for_backend
-from benexp.tasks.ceilings import BEATEN, is_null, shared, sweep_of, without_model
+from benexp.runs.backend_setup import backend_class, backend_name, make_backend
+from benexp.runs.estimate import Estimate, check_fits, estimate, plan
+from benexp.runs.inputs import open_input, output_folder, products
+from benexp.runs.outputs import RECORD
+from benexp.runs.quantization import calibration_for_backend
 from benexp.tasks.classify import checked_layers
-from benexp.tasks.inputs import open_input, output_folder, products
-from benexp.tasks.joint import joint_report
-from benexp.tasks.measured import Request
-from benexp.tasks.plan import Estimate, check_fits, estimate, plan
-from benexp.tasks.prepare import backend_class, backend_name, make_backend
-from benexp.tasks.processes import ProcessDiedError, messages
-from benexp.tasks.results import RECORD
 
 log = logging.getLogger("benexp")
 
@@ -150,7 +150,7 @@ class _Run:
             taken = [tile["tile"] for tile in self._tiles.values() if tile["status"] == "done"]
             request = Request(self._config, self._overrides, self._found, todo, taken)
             try:
-                with contextlib.closing(messages("benexp.tasks.measured", request)) as told:
+                with contextlib.closing(messages("benexp.benchmarking.measured_run", request)) as told:
                     for message in told:
                         if "ready" in message:
                             self._startups.append(message["ready"])

@@ -10,38 +10,39 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benexp import cores, layers, pipeline
 from benexp.backends.base import Backend
 from benexp.backends.null import NullBackend
-from benexp.classes import NAMES
-from benexp.company import in_company
-from benexp.config import Config, digest
-from benexp.errors import BenexpError
-from benexp.files import staging
-from benexp.grid import PatchGrid, ProbabilityGrid
-from benexp.layers import Layer
-from benexp.measure.clocks import StageClocks
+from benexp.config.concurrent_jobs import in_company
+from benexp.config.schema import Config, digest
+from benexp.core import cores
+from benexp.core.classes import NAMES
+from benexp.core.clocks import StageClocks
+from benexp.core.errors import BenexpError
+from benexp.core.files import staging
+from benexp.core.installed import installed_version
+from benexp.core.progress import progress
+from benexp.mapping import layers, pipeline
+from benexp.mapping.cog import RasterWriter
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.layers import Layer
+from benexp.mapping.pipeline import Rendered
+from benexp.mapping.plausibility import Content, check_answers
+from benexp.mapping.resume import UnfinishedGrid, forget
 from benexp.models.spec import ModelSpec
-from benexp.pipeline import Rendered
-from benexp.plausibility import Content, check_answers
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
-from benexp.progress import progress
-from benexp.rasters import RasterWriter
 from benexp.report.collection import write_collection
 from benexp.report.stac import item_name, write_item
-from benexp.runtimes import installed_version
-from benexp.tasks import results
-from benexp.tasks.calibration import calibration_for_backend
-from benexp.tasks.inputs import open_input, output_folder, output_folder_alone, products, results_folder
-from benexp.tasks.plan import plan
-from benexp.tasks.prepare import LazyBackend, backend_class, backend_name, exported_at, make_artefact, model_of
-from benexp.unfinished import UnfinishedGrid, forget
+from benexp.runs import outputs
+from benexp.runs.backend_setup import LazyBackend, backend_class, backend_name, exported_at, make_artefact, model_of
+from benexp.runs.estimate import plan
+from benexp.runs.inputs import open_input, output_folder, output_folder_alone, products, results_folder
+from benexp.runs.quantization import calibration_for_backend
 from benexp.version import __version__
 from exporters.calibration import Calibration
 
 if TYPE_CHECKING:
-    from benexp.tasks.spread import Elsewhere
+    from benexp.execution.distribution import Elsewhere
 
 log = logging.getLogger("benexp")
 
@@ -120,7 +121,7 @@ def _spread(
     config: Config, overrides: Sequence[str], spec: ModelSpec, found: Sequence[Path], say: Callable[[str], object]
 ) -> Outcomes:
     """In workers: tiles as long as there is one for each, then the chunks of those that are left."""
-    from benexp.tasks.spread import Elsewhere, classify_tiles, engine, whole_tiles
+    from benexp.execution.distribution import Elsewhere, classify_tiles, engine, whole_tiles
 
     calibration = calibration_for_backend(found, config, spec)
     # Or every worker would export the model for itself.
@@ -196,7 +197,7 @@ class Job:
                 sound = pool.submit(self._verify, tile, clocks)
                 grid, about = self._grid(tile, patches, folder, sound, clocks)
                 rendered, rasters = self._render(tile, grid, unfinished, about, clocks)
-                record = results.describe_run(self.config, self.overrides, self.spec, tile, grid, about, rendered)
+                record = outputs.describe_run(self.config, self.overrides, self.spec, tile, grid, about, rendered)
                 record["calibration"] = about["calibration"]
                 # As far as it is known when the pages, which show it, are written.
                 record["seconds"] = round(time.perf_counter() - started, 3)
@@ -206,19 +207,19 @@ class Job:
                     if not about["reused"]:
                         grid.save(saved, about)
                     item = unfinished / item_name(tile.name)
-                    others = [saved, item, unfinished / results.RECORD]
-                    reports = results.write_reports(
+                    others = [saved, item, unfinished / outputs.RECORD]
+                    reports = outputs.write_reports(
                         unfinished, tile, grid, rendered, self.spec.classes, rasters, others, record
                     )
                     made = [*rasters, *reports]
                     write_item(item, record, self.spec, tile.product.sensed, [*made, saved], in_collection(self.config))
                     made.append(item)
-                    record["files"] = {path.name: results.describe_file(path) for path in [*made, saved]}
+                    record["files"] = {path.name: outputs.describe_file(path) for path in [*made, saved]}
                 record["seconds"] = round(time.perf_counter() - started, 3)
                 record["stage_seconds"] = clocks.rounded()
-                results.publish(made if about["reused"] else [*made, saved], folder, record)
+                outputs.publish(made if about["reused"] else [*made, saved], folder, record)
                 forget(folder)
-        results.summarise(folder, record, self.say, briefly=in_collection(self.config))
+        outputs.summarise(folder, record, self.say, briefly=in_collection(self.config))
         return record
 
     def _verify(self, tile: Tile, clocks: StageClocks) -> None:
@@ -325,7 +326,7 @@ class Job:
         self, tile: Tile, grid: ProbabilityGrid, folder: Path, about: dict[str, Any], clocks: StageClocks
     ) -> tuple[Rendered, list[Path]]:
         """Write all rasters; what was written, sidecars before the GeoTIFF that they belong to."""
-        tags = results.tags(self.config, self.spec) | {
+        tags = outputs.tags(self.config, self.spec) | {
             "BACKEND": backend_name(self.config.backend),
             "PRECISION": str(about["backend"]["precision"]),
         }

@@ -12,29 +12,30 @@ from typing import Any
 
 import numpy.typing as npt
 
-from benexp import cores, layers, pipeline
 from benexp.backends.base import Backend
-from benexp.classes import named
-from benexp.config import Config
-from benexp.errors import BenexpError
-from benexp.files import staging
-from benexp.grid import PatchGrid
-from benexp.layers import Format, Layer
-from benexp.measure.clocks import StageClocks
-from benexp.measure.differences import FLIPS, Differences, differences
+from benexp.config.schema import Config
+from benexp.core import cores
+from benexp.core.classes import named
+from benexp.core.clocks import StageClocks
+from benexp.core.errors import BenexpError
+from benexp.core.files import staging
+from benexp.core.window import Window
+from benexp.evaluation.comparison import RECORD, Ran, describe, figures_of, notes_on, summarise
+from benexp.mapping import layers, pipeline
+from benexp.mapping.cog import RasterWriter
+from benexp.mapping.differences import FLIPS, Differences, differences
+from benexp.mapping.grid import PatchGrid
+from benexp.mapping.layers import Format, Layer
 from benexp.models.spec import ModelSpec
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
-from benexp.rasters import RasterWriter
 from benexp.report.flips import write_flips_picture
-from benexp.tasks import results
-from benexp.tasks.calibration import calibration_for_backend
-from benexp.tasks.comparison import RECORD, Ran, describe, figures_of, notes_on, summarise
-from benexp.tasks.entries import Entry, entries_of
-from benexp.tasks.inputs import open_input, output_folder, products, results_folder
-from benexp.tasks.plan import plan
-from benexp.tasks.prepare import make_backend, model_of
-from benexp.window import Window
+from benexp.runs import outputs
+from benexp.runs.backend_list import Entry, entries_of
+from benexp.runs.backend_setup import make_backend, model_of
+from benexp.runs.estimate import plan
+from benexp.runs.inputs import open_input, output_folder, products, results_folder
+from benexp.runs.quantization import calibration_for_backend
 from exporters.calibration import Calibration
 
 log = logging.getLogger("benexp")
@@ -84,8 +85,8 @@ class _Comparison:
             self._try_all()
             with output_folder(folder), staging(folder) as unfinished:
                 record, files = self._compare(tile, patches, unfinished)
-                record["files"] = {path.name: results.describe_file(path) for path in files}
-                results.publish(files, folder, record, RECORD)
+                record["files"] = {path.name: outputs.describe_file(path) for path in files}
+                outputs.publish(files, folder, record, RECORD)
         summarise(folder, record, say)
         return record
 
@@ -140,7 +141,7 @@ class _Comparison:
             backends.append(described)
             files += [*rasters, picture]
         record = {
-            **results.describe_work(self.config, self.overrides, self.spec, tile, reference.grid),
+            **outputs.describe_work(self.config, self.overrides, self.spec, tile, reference.grid),
             "compared_pixels": same.pixels,
             "reference": first.label,
             "notes": notes_on(backends),
@@ -188,7 +189,7 @@ class _Comparison:
         """The differences, and the files of their map: the GeoTIFF last."""
         # Whatever the precision: at int8's own, nearly every flip would be called a tie.
         tolerance = self.config.export.tolerance["fp32"]
-        tags = results.tags(self.config, self.spec) | {
+        tags = outputs.tags(self.config, self.spec) | {
             "REFERENCE": self.entries[0].label,
             "CANDIDATE": entry.label,
             "TIE_TOLERANCE": f"{tolerance:g}",

@@ -10,13 +10,13 @@ from typing import Any
 
 import psutil
 
-from benexp.config import Config
-from benexp.errors import BenexpError
+from benexp.config.groups import conf_folder
+from benexp.config.schema import Config
+from benexp.core.errors import BenexpError
+from benexp.core.installed import check_one_runtime
 from benexp.measure.environment import environment
 from benexp.models.resolve import resolve
-from benexp.runtimes import check_one_runtime
-from benexp.tasks.trials import Outcome, Trial, trials_of, try_backend
-from benexp.usage import conf_folder
+from benexp.runs.backend_trial import Outcome, Trial, trials_of, try_backend
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "tensorrt")
 FEATURES = {

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benexp.config import Config
-from benexp.errors import BenexpError
+from benexp.config.schema import Config
+from benexp.core.errors import BenexpError
+from benexp.evaluation.map_evaluation import evaluate_map
+from benexp.evaluation.patch_evaluation import evaluate_patches
 from benexp.measure.accuracy import metrics
-from benexp.tasks.evaluate_map import evaluate_map
-from benexp.tasks.evaluate_patches import evaluate_patches
 
 
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from benexp.command import command
-from benexp.config import Config
-from benexp.errors import BenexpError
-from benexp.files import replacing
+from benexp.config.command import command
+from benexp.config.schema import Config
+from benexp.core.errors import BenexpError
+from benexp.core.files import replacing
 from benexp.measure.environment import environment
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
-from benexp.tasks.inputs import output_folder, products
+from benexp.runs.inputs import output_folder, products
 
 if TYPE_CHECKING:
     from exporters.cached import Kind
@@ -113,7 +113,7 @@ def _calibration(found: Sequence[Path], config: Config, spec: ModelSpec) -> "Cal
     """Patches of the products named: int8 is calibrated on them, and every artefact is checked on them."""
     if not found:
         return None
-    from benexp.tasks.calibration import calibration_of
+    from benexp.runs.quantization import calibration_of
 
     return calibration_of(found, config, spec)
 
@@ -144,7 +144,7 @@ def _prepare_tensorrt(
 
     Raises BenexpError, and leaves that file, where benexp cannot do it here.
     """
-    from benexp.tensorrt import library
+    from benexp.core.tensorrt import library
     from exporters.cached import typed_source
     from exporters.tensorrt import trtexec_command
 

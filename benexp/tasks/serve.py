@@ -6,10 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from benexp.config import Config
-from benexp.errors import BenexpError
-from benexp.report.start_page import start_page
-from benexp.server import FolderServer
+from benexp.config.schema import Config
+from benexp.core.errors import BenexpError
+from benexp.serving.server import FolderServer
+from benexp.serving.start_page import start_page
 
 log = logging.getLogger("benexp")
 

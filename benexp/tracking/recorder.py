@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benexp.errors import BenexpError
-from benexp.tracking.records import JOBS, REPORT, SWEEP, find, mark, mark_parent, parent, read, samples
-from benexp.tracking.sending import Destination, SystemSampler, UnreachableError, import_mlflow
-from benexp.tracking.telling import tell_failure
+from benexp.core.errors import BenexpError
+from benexp.tracking.mlflow_client import Destination, SystemSampler, UnreachableError, import_mlflow
+from benexp.tracking.mlflow_run import tell_failure
+from benexp.tracking.sent_records import JOBS, REPORT, SWEEP, find, mark, mark_parent, parent, read, samples
 
 WAIT_FOR_PARENT = 10
 """Seconds that a job's failure, which leaves no record to find it by, waits for the run of its sweep."""

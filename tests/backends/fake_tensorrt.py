@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import benexp.backends.tensorrt
-import benexp.tensorrt
+import benexp.core.tensorrt
 import exporters.tensorrt
 
 GPU = "Some GPU, compute capability 9.0"
@@ -75,15 +75,15 @@ class FakeEvent:
 def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     fake = make_fake()
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", fake)
-    for module in (benexp.tensorrt, benexp.backends.tensorrt, exporters.tensorrt):
+    for module in (benexp.core.tensorrt, benexp.backends.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "Gpu", FakeGpu)
-    for module in (benexp.tensorrt, exporters.tensorrt):
+    for module in (benexp.core.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "gpu_name", lambda *_: GPU)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: STREAM)
-    benexp.tensorrt.logger.cache_clear()
+    benexp.core.tensorrt.logger.cache_clear()
     yield fake
-    benexp.tensorrt.logger.cache_clear()
+    benexp.core.tensorrt.logger.cache_clear()
 
 
 def make_fake() -> Fake:

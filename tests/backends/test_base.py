@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from benexp.backends.null import NullBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from tests.backends.test_contract import ORIGINS, SIZE, ArithmeticBackend
 

@@ -15,7 +15,7 @@ from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.backends.onnxruntime_gpu import OnnxRuntimeCudaBackend
 from benexp.backends.openvino import OpenVinoBackend
 from benexp.backends.torch import TorchBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import cached

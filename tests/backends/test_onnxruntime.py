@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import benexp.runtimes
+import benexp.core.installed
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.backends.torch import TorchBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.core.installed import check_one_runtime, installed_runtimes
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
-from benexp.runtimes import check_one_runtime, installed_runtimes
 from tests.models.builders import S2
 
 CHUNK = varied_patches(S2, 1, 240, seed=8)[0].astype(np.uint16)
@@ -166,7 +166,7 @@ def pretend_installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
             raise PackageNotFoundError(name)
         return "1.31.1"
 
-    monkeypatch.setattr(benexp.runtimes.metadata, "version", version)
+    monkeypatch.setattr(benexp.core.installed.metadata, "version", version)
 
 
 def test_two_onnx_runtimes_are_refused_before_either_is_used(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benexp.backends.onnxruntime_gpu import OnnxRuntimeCudaBackend, OnnxRuntimeTensorrtBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from tests.backends import fake_providers
 from tests.backends.fake_providers import (  # noqa: F401

@@ -12,7 +12,7 @@ import pytest
 
 from benexp.backends import onnxruntime_gpu
 from benexp.backends.onnxruntime_gpu import OnnxRuntimeTensorrtBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from tests.backends.fake_providers import (  # noqa: F401
     TENSORRT,

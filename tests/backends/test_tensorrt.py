@@ -11,10 +11,10 @@ import pytest
 
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.backends.tensorrt import TensorrtBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
-from benexp.tasks.prepare import make_backend
+from benexp.runs.backend_setup import make_backend
 from tests.backends.fake_tensorrt import GPU, STREAM, Fake, FakeGpu, fake_tensorrt  # noqa: F401
 from tests.models.builders import S2
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benexp.backends.torch import TorchBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.classifier import load_classifier
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches

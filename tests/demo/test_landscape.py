@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from benexp.blending import window_weights
-from benexp.classes import CLASSES, NODATA
+from benexp.core.classes import CLASSES, NODATA
 from benexp.demo.landscape import land_cover, make_landscape, ranked, swath, truth_rows
 from benexp.demo.scenery import make_palette, reflectance_rows
+from benexp.mapping.blending import window_weights
 
 PATCH, STRIDE = 120, 30
 

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from safetensors import safe_open
 
-from benexp.app import main
+from benexp.cli.app import main
 from benexp.demo.train import FIRST_SEED, batches, scene
 from benexp.models.resolve import DEMO_MODEL
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import rasterio
 
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.demo.landscape import make_landscape, truth_rows
 from benexp.demo.product import product_name, write_product
 from benexp.demo.scenery import BANDS
-from benexp.errors import BenexpError
 from benexp.products import find_products, open_product, open_tile
 from benexp.products.integrity import check
-from benexp.window import Window
 
 
 @pytest.fixture(scope="module")

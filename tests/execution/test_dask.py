@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from benexp import BenexpError, classify
-from benexp.app import main
-from benexp.config import Execution
+from benexp.cli.app import main
+from benexp.config.schema import Execution
 from benexp.execution.clusters import cluster
 from tests.execution.conftest import Dask
 from tests.execution.troubles import ASKED, ROOT, files, noted

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benexp.app import main
+from benexp.cli.app import main
 from benexp.execution.local import RETRIES, Processes
 from tests.execution.troubles import ASKED, files, noted
 from tests.products.builders import random_arrays, write_folder

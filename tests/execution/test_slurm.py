@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benexp import BenexpError, classify
-from benexp.config import Execution, Slurm
+from benexp.config.schema import Execution, Slurm
 from tests.execution.troubles import ASKED, files, noted
 
 pytest.importorskip("dask_jobqueue")

@@ -11,9 +11,9 @@ import pytest
 
 import exporters.cached
 import exporters.onnx
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import is_sound
 from benexp.models.resolve import resolve
-from benexp.models.seal import is_sound
 from benexp.models.spec import ModelSpec
 from exporters.cached import cached
 from exporters.calibration import Calibration

@@ -10,7 +10,7 @@ import pystac
 import pytest
 from jsonschema import ValidationError
 
-from benexp.classes import NAMES
+from benexp.core.classes import NAMES
 from benexp.models.spec import ModelSpec
 from exporters.mlm import write_item
 from tests.stac_schemas import SCHEMAS, validate_core, validate_extensions

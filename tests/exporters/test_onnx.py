@@ -9,9 +9,9 @@ import pytest
 
 import exporters.onnx
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import SEAL, seal_of
 from benexp.models.published import sha256
-from benexp.models.seal import SEAL, seal_of
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.version import __version__

@@ -9,10 +9,10 @@ import pytest
 
 import exporters.openvino
 from benexp.backends.openvino import OpenVinoBackend
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import seal, seal_of
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
-from benexp.models.seal import seal, seal_of
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make
@@ -179,7 +179,7 @@ SCRIPT = """
 import sys
 import numpy as np
 from benexp.models.resolve import resolve
-from benexp.tasks.prepare import make_backend
+from benexp.runs.backend_setup import make_backend
 
 spec = resolve({"name": "mine", "weights": "onnx", "path": sys.argv[1]})
 assert "openvino" not in sys.modules

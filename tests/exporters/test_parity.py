@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from exporters.parity import compare, export_checked, in_batches, in_two_sizes, trial_patches
 

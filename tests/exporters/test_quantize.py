@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import SEAL
 from benexp.models.resolve import resolve
-from benexp.models.seal import SEAL
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.answers import onnx_answer

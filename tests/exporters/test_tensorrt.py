@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 import exporters.tensorrt
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import BIN_HASH, SEAL, UNSEALED, is_sound, seal
 from benexp.models.published import sha256
-from benexp.models.seal import BIN_HASH, SEAL, UNSEALED, is_sound, seal
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make, typed_source

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from benexp.config import Config
+from benexp.config.schema import Config
 from tests.fuzz.effort import EFFORTS, Effort
 from tests.fuzz.world import ADDRESSES, World
 

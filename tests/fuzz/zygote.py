@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from benexp.app import main as benexp
+from benexp.cli.app import main as benexp
 from tests.fuzz.world import QUICK
 
 IMPORTED = (
-    *("benexp.tasks.classify", "benexp.tracking.live", "benexp.report.viewer", "benexp.demo.product"),
+    *("benexp.tasks.classify", "benexp.tracking.recorder_client", "benexp.report.viewer", "benexp.demo.product"),
     *("tests.fuzz.answers", "rasterio.warp", "rasterio.shutil", "rasterio.io", "PIL.ImageOps", "PIL.JpegPresets"),
 )
 

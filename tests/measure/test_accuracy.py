@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 
 pytest.importorskip("sklearn")
 from benexp.measure.accuracy import label_accuracy, map_accuracy

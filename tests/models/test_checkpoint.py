@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.checkpoint import load_network, new_network, save_checkpoint
 from benexp.models.published import configuration
 from benexp.models.spec import ModelSpec

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from tests.models.builders import model_config

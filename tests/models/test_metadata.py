@@ -5,11 +5,11 @@ from xml.sax.saxutils import quoteattr
 import onnx
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.models.embedded_hash import BIN_HASH, UNSEALED, seal, seal_of
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
-from benexp.models.seal import BIN_HASH, UNSEALED, seal, seal_of
 from benexp.models.spec import ModelSpec
 from tests.models.builders import S2, model_config
 

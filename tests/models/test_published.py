@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models import published
 from tests.models.builders import ARCHITECTURE, S2
 

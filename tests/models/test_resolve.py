@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from benexp.classes import NAMES
-from benexp.errors import BenexpError
+from benexp.core.classes import NAMES
+from benexp.core.errors import BenexpError
 from benexp.models import resolve as resolving
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve

@@ -1,6 +1,6 @@
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.models.statistics import MEANS, STDS, band_statistics
 
 

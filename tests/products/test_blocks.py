@@ -11,12 +11,12 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.products.blocks import UNIT, BlockReader, Interest, Key, Raster, inspect
 from benexp.products.placement import place
 from benexp.products.product import BandFile
 from benexp.products.thumbnail import read_decimated
-from benexp.window import Window
 from tests.products.builders import write_band
 
 WHOLE = Interest(0, 2560, 0)

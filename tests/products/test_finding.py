@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.products import find_products, open_product
 from tests.products.builders import random_arrays, write_band, write_folder, write_patch, write_safe, zip_product
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.products import open_product, open_tile
-from benexp.window import Window
 from tests.products.builders import TEN, mtd_xml, random_arrays, upsample, write_band, write_folder
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

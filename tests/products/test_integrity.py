@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.products import integrity, open_product
 from benexp.products.integrity import check
 from tests.products.builders import TEN, write_folder, write_safe, zip_product
@@ -61,7 +61,7 @@ def test_a_digit_of_the_offset_that_is_another_is_found(tmp_path: Path) -> None:
 
 def test_files_are_verified_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(4)
-    monkeypatch.setattr("benexp.cores.available", lambda: 4)
+    monkeypatch.setattr("benexp.core.cores.available", lambda: 4)
     monkeypatch.setattr(integrity, "check_checksum", lambda *_: together.wait(30))
     check(open_product(write_safe(tmp_path, size=(130, 130), manifest="MD5")), "auto", TEN[:3])
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.products.container import open_container
 from benexp.products.metadata import (
     BAND_IDS,
     Metadata,
@@ -13,7 +14,6 @@ from benexp.products.metadata import (
     read_metadata,
     sensed_in,
 )
-from benexp.products.source import open_source
 from tests.products.builders import mtd_xml
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -34,7 +34,7 @@ def parse(text: str) -> Metadata:
     ],
 )
 def test_real_metadata(product: str, level: str, baseline: str, offset: int) -> None:
-    metadata = read_metadata(open_source(DATA / "metadata-xml" / f"{product}.SAFE"))
+    metadata = read_metadata(open_container(DATA / "metadata-xml" / f"{product}.SAFE"))
     assert metadata is not None
     assert (metadata.level, metadata.name, metadata.baseline) == (level, product, baseline)
     assert metadata.offsets == dict.fromkeys(BAND_IDS, offset)
@@ -44,7 +44,7 @@ def test_real_metadata(product: str, level: str, baseline: str, offset: int) -> 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not here")
 def test_a_tile_document_in_the_place_of_the_products_tells_the_baseline() -> None:
-    metadata = read_metadata(open_source(next((DATA / "mini-safe-N0211").iterdir())))
+    metadata = read_metadata(open_container(next((DATA / "mini-safe-N0211").iterdir())))
     assert metadata is not None
     assert (metadata.level, metadata.baseline, metadata.name) == ("L2A", "02.11", None)
     assert metadata.offsets == dict.fromkeys(BAND_IDS, 0)
@@ -149,13 +149,13 @@ def test_two_metadata_files_are_not_chosen_between(tmp_path: Path) -> None:
     for level in ("L1C", "L2A"):
         (tmp_path / f"MTD_MSI{level}.xml").write_text(mtd_xml(level, "X", "0509", -1000, 10000))
     with pytest.raises(BenexpError, match="two metadata files"):
-        read_metadata(open_source(tmp_path))
+        read_metadata(open_container(tmp_path))
 
 
 def test_old_names_of_metadata_files(tmp_path: Path) -> None:
     name = "S2A_OPER_MTD_SAFL1C_PDMC_20160310T041843_R008_V20160308T131142_20160308T131142.xml"
     (tmp_path / name).write_text(mtd_xml("L1C", "X", "0201", None, 10000))
-    metadata = read_metadata(open_source(tmp_path))
+    metadata = read_metadata(open_container(tmp_path))
     assert metadata is not None
     assert metadata.file == name
 

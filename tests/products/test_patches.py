@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benexp.core.window import Window
 from benexp.products import open_product, open_tile
-from benexp.window import Window
 from tests.products.builders import TEN, random_arrays, upsample, write_folder, write_patch
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

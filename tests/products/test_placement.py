@@ -5,11 +5,11 @@ import pytest
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.products.blocks import Raster
 from benexp.products.placement import check_raster, check_together, cover, place
 from benexp.products.product import BandFile
-from benexp.window import Window
 
 
 def raster(

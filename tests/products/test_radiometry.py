@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
 from benexp.products import open_product, resolve_offsets
 from benexp.products.radiometry import dn_table, keep_table
 from tests.products.builders import TEN, write_folder, write_patch, write_safe

@@ -5,9 +5,9 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.products.region import resolve_region
-from benexp.window import Window
 
 UTM = CRS.from_epsg(32633)
 GRID = Affine(10, 0, 600000, 0, -10, 5300040)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benexp.errors import BenexpError
+from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.products import Tile, open_tile
-from benexp.window import Window
 from tests.products.builders import ORIGIN, TEN, random_arrays, upsample, write_folder, write_safe
 
 Array = np.ndarray[Any, Any]

@@ -8,12 +8,12 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from benexp.classes import NAMES
-from benexp.layers import build
+from benexp.core.classes import NAMES
+from benexp.core.window import Window
+from benexp.mapping.cog import RasterWriter
+from benexp.mapping.layers import build
 from benexp.models.spec import ModelSpec
-from benexp.rasters import RasterWriter
 from benexp.report.stac import item_name, write_item
-from benexp.window import Window
 
 TILE = 'S2A_a "b" <script> Zürich'
 SENSED = "2023-06-15T10:30:07.000Z"

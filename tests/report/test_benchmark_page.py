@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benexp.benchmarking.sweep_report import join
 from benexp.measure.environment import environment
-from benexp.tasks.joint import join
-from tests.tasks.made_up_jobs import FOUR, change, reports, write_job
+from tests.benchmarking.made_up_jobs import FOUR, change, reports, write_job
 
 HOSTILE = "Zürich \"5' <script>alert(1)<&"
 FLIP = [[0.1, 0.9, 0.1], *FOUR[1:]]
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "viewer.html").touch()
         Image.new("RGB", (8, 8), "green").save(place / "preview.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benexp.tasks.joint.write_plots", lambda *_: [])
+        patch.setattr("benexp.benchmarking.sweep_report.write_plots", lambda *_: [])
         assert not join(made, reports(made), lambda _: None)
     return made
 
@@ -124,7 +124,7 @@ def test_two_configurations_are_compared(visit: Callable[..., Any], folder: Path
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two configurations that nothing tells apart; a repeat of one was quicker than without a model, on one batch."""
-    monkeypatch.setattr("benexp.tasks.joint.write_plots", lambda *_: [])
+    monkeypatch.setattr("benexp.benchmarking.sweep_report.write_plots", lambda *_: [])
     for repeat, first, second in ((1, 1.0, 2.0), (2, 4.0, 3.0)):
         job = write_job(tmp_path, first, chunk=512, repeat=repeat)
         tiles = json.loads((job / "report.json").read_text())["tiles"]
@@ -182,7 +182,7 @@ def test_a_chart_is_saved_for_papers(visit: Callable[..., Any], folder: Path, tm
 def test_a_long_path_of_a_product_that_failed_everywhere_stays_within_the_page(
     tmp_path: Path, visit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benexp.tasks.joint.write_plots", lambda *_: [])
+    monkeypatch.setattr("benexp.benchmarking.sweep_report.write_plots", lambda *_: [])
     for chunk in (512, 2048):
         job = write_job(tmp_path, chunk=chunk)
         first, second = json.loads((job / "report.json").read_text())["tiles"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benexp.classes import CLASSES, NAMES
+from benexp.core.classes import CLASSES, NAMES
 
 pytest.importorskip("sklearn")
 from benexp.measure.accuracy import MapAccuracy, label_accuracy, map_accuracy

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benexp.blending import window_weights
-from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.blending import window_weights
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.report import embedding
 from benexp.report.embedding import Embedded, embed, picture
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from benexp.classes import CLASSES, NODATA
-from benexp.measure.differences import Differences
+from benexp.core.classes import CLASSES, NODATA
+from benexp.mapping.differences import Differences
 from benexp.report.flips import frequent_changes, write_flips_picture
 
 TIE, BEYOND = (0x1F, 0x5F, 0xD0), (0xD0, 0x02, 0x1B)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benexp.tasks.joint import join
-from tests.tasks.made_up_jobs import FOUR, change, reports, write_job
+from benexp.benchmarking.sweep_report import join
+from tests.benchmarking.made_up_jobs import FOUR, change, reports, write_job
 
 
 def write_sweep(folder: Path) -> Path:

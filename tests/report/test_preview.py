@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benexp.classes import CLASSES, NODATA
+from benexp.core.classes import CLASSES, NODATA
 from benexp.report.preview import write_preview
 
 

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import ValidationError
 from rasterio.crs import CRS
 
-from benexp.classes import NAMES
+from benexp.core.classes import NAMES
 from benexp.models.spec import ModelSpec
 from benexp.report.stac import item_name
 from tests.report.made_up_items import SENSED, TILE, write_tile

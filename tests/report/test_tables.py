@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benexp.classes import CLASSES, NAMES, named
-from benexp.errors import BenexpError
+from benexp.core.classes import CLASSES, NAMES, named
+from benexp.core.errors import BenexpError
 from benexp.report.tables import write_areas, write_classmap
 
 

@@ -9,8 +9,8 @@ import jinja2
 import numpy as np
 import pytest
 
-from benexp.classes import CLASSES
-from benexp.grid import PatchGrid, ProbabilityGrid
+from benexp.core.classes import CLASSES
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.report.embedding import PICTURE_BYTES
 from benexp.report.viewer import Picture, write_viewer
 

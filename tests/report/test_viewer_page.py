@@ -14,10 +14,10 @@ from rasterio.warp import transform
 
 from benexp import classify
 from benexp.backends.base import Backend
-from benexp.classes import CLASSES, NAMES
+from benexp.core.classes import CLASSES, NAMES
+from benexp.mapping.styles import RAMP
 from benexp.report import embedding
 from benexp.report.viewer import Picture
-from benexp.sidecars import RAMP
 from tests.products.builders import random_arrays, write_folder
 from tests.report.test_viewer import empty_grid, viewer
 

@@ -15,7 +15,7 @@ import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from benexp import classify
-from benexp.app import main
+from benexp.cli.app import main
 from tests.products.builders import random_arrays, write_folder, write_safe, zip_product
 from tests.tasks.runs import FAST
 

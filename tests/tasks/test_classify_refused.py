@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benexp import BenexpError, classify
-from benexp.app import main
+from benexp.cli.app import main
 from benexp.models.resolve import DEMO_MODEL
 from tests.products.builders import ORIGIN, random_arrays, write_band, write_folder, write_safe, zip_product
 from tests.tasks.runs import FAST, files_below
@@ -156,7 +156,7 @@ def test_an_output_folder_that_cannot_be_made(safe: Path, tmp_path: Path, caplog
 def test_a_full_disk_leaves_nothing_that_looks_whole(safe: Path, tmp_path: Path) -> None:
     """No file may grow past 20 kB: as on a disk that is full, writing fails in the middle."""
     code = (
-        "import resource, signal, sys; from benexp.app import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "import resource, signal, sys; from benexp.cli.app import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "from benexp import classify;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.exit(main(sys.argv[1:]))"
     )

@@ -14,14 +14,14 @@ from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
 from benexp import classify
-from benexp.app import main
 from benexp.backends.base import Backend, Needs
-from benexp.classes import NAMES
+from benexp.cli.app import main
+from benexp.config.groups import groups
+from benexp.core.classes import NAMES
+from benexp.core.errors import BenexpError
 from benexp.demo.product import write_product
-from benexp.errors import BenexpError
+from benexp.runs.backend_list import entries_of
 from benexp.tasks import compare
-from benexp.tasks.entries import entries_of
-from benexp.usage import groups
 from tests.products.builders import RESOLUTIONS, random_arrays, write_folder
 from tests.tasks.runs import files_below
 
@@ -265,7 +265,7 @@ def test_one_product_is_compared_not_many(product: Path, tmp_path: Path, caplog:
 def test_all_that_cannot_run_is_told_before_the_long_work(
     product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benexp.pipeline.classify", lambda *_, **__: pytest.fail("the long work started"))
+    monkeypatch.setattr("benexp.mapping.pipeline.classify", lambda *_, **__: pytest.fail("the long work started"))
     names = f"[{HERE}.Missing,{HERE}.Table,{HERE}.Broken]"
     assert main([f"tile_folder={product}", f"output_folder={tmp_path / 'out'}", f"backends={names}", *FAST]) == 1
     assert len(caplog.messages) == 1
@@ -318,7 +318,7 @@ def test_int8_is_calibrated_on_the_product_once(product: Path, tmp_path: Path, m
         given.append(calibration)
         return Table(spec)
 
-    monkeypatch.setattr("benexp.tasks.calibration.calibration_of", calibration_of)
+    monkeypatch.setattr("benexp.runs.quantization.calibration_of", calibration_of)
     monkeypatch.setattr(compare, "make_backend", make)
     # Without a file to quantise there is nothing to calibrate.
     run(product, tmp_path, "Table", "Rounded:int8")

@@ -10,11 +10,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benexp import BenexpError
-from benexp.app import run
 from benexp.backends.null import NullBackend
+from benexp.cli.dispatch import run
+from benexp.config.groups import conf_folder
+from benexp.runs.backend_trial import Outcome, Trial, trials_of, try_backend
 from benexp.tasks import doctor
-from benexp.tasks.trials import Outcome, Trial, trials_of, try_backend
-from benexp.usage import conf_folder
 
 
 class Moody(NullBackend):
@@ -181,7 +181,7 @@ def test_nothing_that_works_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_two_onnx_runtimes_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "Moody")
-    monkeypatch.setattr("benexp.runtimes.installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
+    monkeypatch.setattr("benexp.core.installed.installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
     _, text = consult(f"backend._target_={__name__}.Moody")
     assert "TO MEND FIRST: onnxruntime and onnxruntime-gpu are installed together" in text
 

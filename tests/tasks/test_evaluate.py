@@ -13,11 +13,11 @@ import pytest
 import rasterio
 
 from benexp import classify
-from benexp.app import main
 from benexp.backends.base import Backend
-from benexp.classes import NAMES
+from benexp.cli.app import main
+from benexp.core.classes import NAMES
+from tests.evaluation.test_labelled_patches import write_metadata
 from tests.products.builders import TEN, random_arrays, write_band, write_folder, write_patch
-from tests.products.test_labelled import write_metadata
 
 pytest.importorskip("sklearn")
 

@@ -9,11 +9,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benexp import BenexpError
-from benexp.app import main, quote, run
+from benexp.cli.app import main
+from benexp.cli.dispatch import run
+from benexp.config.groups import conf_folder
+from benexp.config.quoting import quote
+from benexp.models.embedded_hash import is_sound
 from benexp.models.resolve import resolve
-from benexp.models.seal import is_sound
 from benexp.tasks import export as task
-from benexp.usage import conf_folder
 from exporters import onnx, openvino, tensorrt
 from tests.products.builders import write_folder
 

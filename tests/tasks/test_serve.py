@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from benexp.app import main
+from benexp.cli.app import main
 from benexp.report.page import size
-from benexp.report.start_page import start_page
-from benexp.server import open_below
+from benexp.serving.server import open_below
+from benexp.serving.start_page import start_page
 
 RECORD = {
     "shape": [600, 600],

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from benexp.app import main
-from benexp.files import alone_in
+from benexp.cli.app import main
+from benexp.core.files import alone_in
 from tests.products.builders import random_arrays, write_folder
 from tests.tasks.runs import files_below
 from tests.tasks.test_own_code import Brightness

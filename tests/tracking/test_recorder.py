@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 import pytest
 
 from benexp.tracking import recorder
+from benexp.tracking.mlflow_client import UnreachableError
 from benexp.tracking.recorder import Recorder
-from benexp.tracking.records import find, forget_parent, samples
-from benexp.tracking.sending import UnreachableError
+from benexp.tracking.sent_records import find, forget_parent, samples
 from tests.tracking.builders import COMMAND, run_record
 
 

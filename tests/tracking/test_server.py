@@ -17,7 +17,7 @@ import pytest
 
 from benexp.demo.product import write_product
 from benexp.models.synthetic import varied_patches
-from benexp.tracking.sending import Destination, import_mlflow
+from benexp.tracking.mlflow_client import Destination, import_mlflow
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,155 @@
+"""Writing files so that a file that exists is complete."""
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+from typing import IO
+
+from benexp.core.errors import BenexpError
+
+log = logging.getLogger("benexp")
+
+PARTIAL = ".partial"
+"""Marks names of unfinished files; such a file is never taken for a result."""
+_OWN = re.compile(rf"{re.escape(PARTIAL)}-[0-9a-f]{{8}}(\.[^.]*)?$")
+_DAY = 24 * 60 * 60
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A path beside `path` to write to, renamed to it at the end of the block and removed on an error.
+
+    It is nobody else's, whoever writes the same file; the suffix stays last (`x.partial-1a2b3c4d.tif`), because GDAL
+    and others choose the format by it. What is not `durable` may be torn where the power goes out soon after: for files
+    that are checked when they are read, in a folder that is removed as a whole.
+    """
+    if durable:
+        _remove_partial(path.parent, path.stem, age=_DAY)
+    temporary = path.with_name(f"{path.stem}{PARTIAL}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        if durable:
+            sync(temporary)
+        temporary.replace(path)
+        if durable:
+            sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_partial(folder: Path, stem: str = "", age: float = 0) -> None:
+    """Remove what `replacing` left in `folder` where a process was killed, if it is `age` seconds old."""
+    for left in folder.glob(f"{escape(stem)}*{PARTIAL}-*"):
+        with suppress(FileNotFoundError):  # its owner was done with it
+            if _OWN.search(left.name) and left.lstat().st_mtime <= time.time() - age:
+                left.unlink()
+
+
+def sync(path: Path) -> None:
+    """Return once a file's content, or the names in a folder, are on the disk, to be there after the power went out."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems, as of networks, do not take it for folders.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until nobody else holds `path`, a file made for this, and hold it: however the holder ends, it is freed."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_text(path: str | Path) -> bool:
+    """Whether GDAL can open it, and pages and records hold it: a file system's names may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def identity(path: Path) -> list[int] | None:
+    """Tells a file from one that replaces it, whichever machine's clock was right; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return [found.st_ino, found.st_mtime_ns]
+
+
+STAGING = ".unfinished-"
+LOCK = ".lock"
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A new folder inside `folder` to build results in, removed at the end with whatever was not moved out of it.
+
+    What a run that died has left there is removed first. Raises BenexpError while another run is building there.
+    """
+    with alone_in(folder):
+        for left in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(left)
+        own = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, a file that is there meanwhile: the system frees it when the run ends, however it ends.
+
+    Files that a run that died was writing there are removed first. Raises BenexpError while another run holds it. The
+    folder itself could not be locked where it is on NFS.
+    """
+    path = folder / LOCK
+    while True:
+        with open(path, "w", opener=_no_link) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BenexpError(
+                    f"{folder}: another run is writing there: wait for it, or name another folder"
+                ) from None
+            except OSError as error:
+                # As on Lustre without its option `flock`.
+                log.warning("%s cannot be locked (%s): see that no other run writes there", folder, error.strerror)
+            if not _has_its_name(file, path):
+                continue  # its holder removed it before it was ours
+            try:
+                _remove_partial(folder)
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Opens a file that is written to, and none that a link in its place leads to; waits for no reader of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
+def _has_its_name(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

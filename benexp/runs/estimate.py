@@ -1,0 +1,131 @@
+"""What a run would take of memory and disk, without running it: `dry_run=true`, and what a benchmark checks first."""
+
+import dataclasses
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benexp.config.schema import Config
+from benexp.core import cores
+from benexp.core.classes import NAMES
+from benexp.core.errors import BenexpError
+from benexp.mapping.cog import BLOCK, CACHE
+from benexp.mapping.grid import PatchGrid
+from benexp.mapping.layers import Format
+from benexp.measure.environment import available_memory
+from benexp.models.resolve import resolve
+from benexp.models.spec import ModelSpec
+from benexp.products.tile import Tile
+from benexp.runs.backend_setup import backend_class
+from benexp.runs.inputs import open_input
+
+log = logging.getLogger("benexp")
+
+BASE = 0.13e9
+"""Bytes that a process has with all that benexp imports, and no engine."""
+ENGINES = {"nothing": 0.0, "checkpoint": 0.35e9, "onnx": 0.1e9, "openvino": 0.25e9}
+"""What engines add, by what they need; others are taken for the largest of these."""
+WEIGHTS = 0.1e9
+"""Bytes of a model that is not at hand yet: a resnet50's."""
+COPIES = 2
+"""How often an engine holds the weights: as they are read, and as it keeps them."""
+PER_PATCH = 4e6
+"""Bytes of activations for each patch of a batch: of the published networks at fp32, some more, some less."""
+COMPRESSED = 0.7
+"""What layers take on disk, as a share of their plain size: 0.63 to 0.72 of tiles of 1500 to 3000 pixels a side, less
+where much is alike: 0.06 to 0.13 of a made-up tile at stride 120."""
+UNCERTAIN = 2
+"""How far measured peaks of memory were from the estimate at most, as a factor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """About what one tile takes, in bytes: see UNCERTAIN; device memory is not estimated."""
+
+    memory_bytes: int
+    disk_bytes: int
+
+
+def estimate(tile: Tile, config: Config, layers: Sequence[Format], spec: ModelSpec | None = None) -> Estimate:
+    """What a tile takes that is classified into these layers, by a model whose weights need not be at hand."""
+    chunks = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride).chunks(
+        config.chunking.chunk_size
+    )
+    chunk = max(c.window.height * c.window.width for c in chunks) * len(tile.bands) * 2
+    pixels = tile.shape[0] * tile.shape[1]
+    pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in layers)
+    # Every thread blends a block, and as many again hold the layers that are waiting to be written.
+    at_once = min(pixels, cores.available() * BLOCK**2)
+    rendering = at_once * (2 * 4 * len(NAMES) + 3 * pixel_bytes)
+    # Chunks: one being read, one waiting, one being classified.
+    reading = min(3, len(chunks)) * chunk + tile.cache_bytes
+    written = min(CACHE, pixels * pixel_bytes)
+    memory = BASE + reading + pixels + rendering + written + _engine(config, spec)
+    return Estimate(round(memory), round(COMPRESSED * pixels * pixel_bytes))
+
+
+def _engine(config: Config, spec: ModelSpec | None) -> float:
+    needs = backend_class(config.backend).needs
+    if needs == "nothing":
+        return 0.0
+    weights = WEIGHTS
+    if spec:
+        files = [spec.path] if spec.path.is_file() else [*spec.path.glob("*.safetensors")]
+        weights = sum(file.stat().st_size for file in files)
+    batch = config.backend.get("batch_size", 32)
+    patches = batch if isinstance(batch, int) else 32
+    return ENGINES.get(needs, max(ENGINES.values())) + COPIES * weights + patches * PER_PATCH
+
+
+def check_fits(estimates: Sequence[Estimate], folder: Path, must_fit: bool, say: Callable[[str], object]) -> None:
+    """Say what the tiles take, one after the other, and what there is; warn where that may be too little.
+
+    Raises BenexpError where it is too little even for an estimate that is too high by UNCERTAIN, unless not `must_fit`.
+    """
+    memory, disk = max(one.memory_bytes for one in estimates), sum(one.disk_bytes for one in estimates)
+    there, free = available_memory(), shutil.disk_usage(folder).free
+    say(
+        f"estimate: about {memory / 1e9:.2f} GB of memory ({there / 1e9:.1f} free), "
+        f"about {disk / 1e9:.2f} GB on disk ({free / 1e9:.1f} free)"
+    )
+    smaller = "choose a smaller chunking.chunk_size or backend.batch_size, or end other programs"
+    _check(memory, there, "of memory", smaller, must_fit)
+    room = f"make room on the disk of {folder}, choose another output_folder, or fewer layers"
+    _check(disk, free, "on disk", room, must_fit)
+
+
+def _check(needed: int, there: int, what: str, remedy: str, must_fit: bool) -> None:
+    words = f"needs about {needed / 1e9:.1f} GB {what}, and {there / 1e9:.1f} GB are free"
+    if must_fit and needed > UNCERTAIN * there:
+        raise BenexpError(f"{words}: {remedy}; or try it all the same with benchmark.must_fit=false")
+    if needed > there:
+        log.warning("%s, which may be too little: %s", words, remedy)
+
+
+def plan(product: Path, config: Config, made_layers: Sequence[Format], say: Callable[[str], object]) -> dict[str, Any]:
+    """Say what a run would take. Needs neither the model's weights nor a place to write to."""
+    bands = config.model.bands
+    spec = None
+    if config.model.weights == "onnx":
+        spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size)
+        bands = list(spec.bands)
+    with open_input(product, config, bands) as tile:
+        patches = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride)
+        takes = estimate(tile, config, made_layers, spec)
+        made = {
+            "tile": tile.name,
+            "pixels": f"{tile.shape[1]} x {tile.shape[0]}",
+            "patches": patches.shape[0] * patches.shape[1],
+            "chunks": len(patches.chunks(config.chunking.chunk_size)),
+            "memory_gb": round(takes.memory_bytes / 1e9, 2),
+            "disk_gb": round(takes.disk_bytes / 1e9, 2),
+        }
+    say(
+        f"{made['tile']}: {made['pixels']} pixels; {made['patches']} patches; chunks: {made['chunks']}; "
+        f"about {made['memory_gb']} GB of memory; about {made['disk_gb']} GB on disk"
+    )
+    return made

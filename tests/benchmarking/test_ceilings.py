@@ -1,0 +1,66 @@
+"""The ceiling of a sweep: measured once for each chunk size and repeat, and in every report."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benexp.benchmarking.ceilings import BEATEN, NULL
+from benexp.benchmarking.measured_run import Request
+from benexp.tasks import benchmark
+from tests.benchmarking.builders import report, start, write
+
+
+def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured: Counter[int] = Counter()
+
+    def work(module: str, request: Request) -> Iterator[dict[str, Any]]:
+        """Stands in for the process that measures: models fail on the second product."""
+        without = request.config.backend["_target_"] == NULL
+        for product in request.todo:
+            if without:
+                measured[request.config.chunking.chunk_size] += 1
+            found: dict[str, Any] = {"status": "failed", "error": "not today"}
+            if without or product.name == "a":
+                found = {"status": "done", "error": None, "map_hash": "5", "patches": 1, "km2": 2.0}
+                found["seconds"] = 1.0 if without else 0.5
+                found |= {
+                    "usage": {"peak": {}, "peak_rss_bytes": 1},
+                    "stage_seconds": {},
+                    "verdicts": [],
+                    "calibration": None,
+                }
+                found["backend"] = {"backend": "null", "precision": "fp32", "device": "cpu", "batch_size": 1}
+            yield {"begins": str(product)}
+            yield {"ends": str(product), "found": found}
+
+    monkeypatch.setattr(benchmark, "messages", work)
+    monkeypatch.setattr(benchmark, "write_collection", lambda *_: None)
+    for module in ("benchmark", "joint"):
+        monkeypatch.setattr(f"benexp.tasks.{module}.write_plots", lambda *_: [])
+    products, out = write(tmp_path / "in", a=None, b=None), tmp_path / "out"
+    start(products, out, "-m", "chunking.chunk_size=512,1024", "backend.batch_size=1,2,4", backend="Moody")
+    # Of the product alone that there is a speed to hold it against.
+    assert measured == {512: 1, 1024: 1}
+    jobs = [report(path.parent) for path in out.glob("jobs/*/1/report.json")]
+    assert len(jobs) == 6
+    assert [[tile["tile"] for tile in job["ceiling"]["tiles"]] for job in jobs] == [["a"]] * 6
+    assert all(job["ceiling"]["totals"]["km2_per_second"] == 2 for job in jobs)
+    # A sweep that begins anew measures anew.
+    start(products, out, "-m", "chunking.chunk_size=512", "backend.batch_size=1", "resume=false", backend="Moody")
+    assert measured == {512: 2, 1024: 1}
+    # Each repeat has its own, whichever comes first: the machine may be another's for a while.
+    late = ("-m", "chunking.chunk_size=512", "benchmark.repeat=2,3", "backend.batch_size=1,2")
+    start(products, tmp_path / "late", *late, backend="Moody")
+    assert measured == {512: 4, 1024: 1}
+    found = [report(path.parent)["ceiling"] for path in tmp_path.glob("late/jobs/*/*/report.json")]
+    assert [[tile["tile"] for tile in ceiling["tiles"]] for ceiling in found] == [["a"]] * 4
+    # A benchmark by itself shares nothing.
+    caplog.clear()
+    start(products, tmp_path / "alone", backend="Moody")
+    assert caplog.text.count(BEATEN) == 1
+    assert not (tmp_path / "alone" / "ceilings").exists()

@@ -1,0 +1,133 @@
+import re
+
+import numpy as np
+import pytest
+
+from benexp.core.errors import BenexpError
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.plausibility import Content, check_answers, tally
+
+BANDS = ("B02", "B12")
+NONE = {"B02": 0, "B12": 0}
+VALID = np.ones((150, 150), bool)
+
+
+def content(dark: int, bright: int, seed: int = 0) -> Content:
+    found = Content(BANDS)
+    found.add(tally(np.random.default_rng(seed).integers(dark, bright, (2, 150, 150), dtype=np.uint16), VALID))
+    return found
+
+
+def test_an_offset_that_was_left_in_is_noticed() -> None:
+    (warning,) = content(1010, 4000).warnings(NONE)
+    assert "hardly a pixel is darker than 1000" in warning and "offset=-1000" in warning
+
+
+@pytest.mark.parametrize(
+    ("dark", "bright", "offsets"),
+    [
+        (10, 3000, NONE),  # an older product
+        (1010, 4000, {"B02": -1000, "B12": -1000}),  # bright, but its metadata was believed
+        (4000, 9000, NONE),  # snow or clouds: nothing near 1000
+    ],
+)
+def test_what_is_right_is_left_alone(dark: int, bright: int, offsets: dict[str, int]) -> None:
+    assert content(dark, bright).warnings(offsets) == []
+
+
+def test_one_dark_band_is_enough_to_be_right() -> None:
+    found = Content(BANDS)
+    pixels = np.random.default_rng(0).integers(1010, 4000, (2, 150, 150), dtype=np.uint16)
+    pixels[1] -= 1000
+    found.add(tally(pixels, VALID))
+    assert found.warnings(NONE) == []
+
+
+def test_a_band_of_one_value_is_named() -> None:
+    found = Content(BANDS)
+    pixels = np.random.default_rng(0).integers(1, 4000, (2, 150, 150), dtype=np.uint16)
+    pixels[1] = 7
+    for half in (np.s_[:, :75], np.s_[:, 75:]):
+        found.add(tally(pixels[half], VALID[:75]))
+    (warning,) = found.warnings(NONE)
+    assert warning.startswith("B12 is 7 in every pixel")
+
+
+def test_pixels_that_are_not_valid_do_not_count() -> None:
+    found = Content(BANDS)
+    pixels = np.full((2, 150, 150), 7, np.uint16)
+    pixels[:, 0, 0] = 9
+    found.add(tally(pixels, np.zeros_like(VALID)))
+    assert found.warnings(NONE) == []
+
+
+def test_the_brightest_value_fits() -> None:
+    found = Content(BANDS)
+    found.add(tally(np.full((2, 150, 150), 65535, np.uint16), VALID))
+    assert len(found.warnings(NONE)) == 2
+
+
+def gappy(b02: int, b12: int) -> Content:
+    """Of two bands with data in these first rows of 150."""
+    found = Content(BANDS)
+    pixels = np.random.default_rng(0).integers(1, 4000, (2, 150, 150), dtype=np.uint16)
+    pixels[0, b02:] = pixels[1, b12:] = 0
+    found.add(tally(pixels, pixels.all(0)))
+    return found
+
+
+def grid(classified: int) -> ProbabilityGrid:
+    made = ProbabilityGrid.empty(PatchGrid((150, 150), 10, 10), 3)
+    made.classified.ravel()[:classified] = True
+    return made
+
+
+def test_a_band_without_data_is_why_nothing_is_classified() -> None:
+    with pytest.raises(BenexpError, match=r"no patch can be classified: .* nodata in B12 \(100 %\): see whether"):
+        gappy(150, 0).check(grid(0))
+    with pytest.raises(BenexpError, match=r"B02 \(60 %\)"):
+        gappy(60, 150).check(grid(0))
+    gappy(60, 150).check(grid(1))
+    for empty in (gappy(0, 0), gappy(60, 60), gappy(10, 0)):
+        empty.check(grid(0))  # masked, or hardly on the tile
+
+
+@pytest.mark.parametrize(
+    ("b02", "b12", "classified", "warns"),
+    [
+        (150, 75, 100, r"nodata in B12 \(50 %\) and get no class"),
+        (75, 75, 100, None),  # the edge of a swath
+        (75, 72, 100, None),  # where bands end a little apart
+        (0, 0, 0, r"^0 of 225 patches are classified: 0 % of the pixels have data, 0 % in all bands"),
+        (150, 150, 2, r"^2 of 225 patches .* 100 % of the pixels have data, 100 %"),
+    ],
+)
+def test_what_is_missing_is_told(b02: int, b12: int, classified: int, warns: str | None) -> None:
+    found = gappy(b02, b12).gaps(grid(classified))
+    assert len(found) == bool(warns)
+    assert not warns or re.search(warns, found[0])
+
+
+@pytest.mark.parametrize(("alike", "classified", "raises"), [(True, 25, True), (False, 25, False), (True, 9, False)])
+def test_a_model_that_always_says_the_same(alike: bool, classified: int, raises: bool) -> None:
+    made = ProbabilityGrid.empty(PatchGrid((60, 60), 12, 12), 3)
+    made.classified.ravel()[:classified] = True
+    made.probabilities[made.classified] = 0.25
+    if not alike:
+        made.probabilities[1, 1, 1] = 0.5
+    if raises:
+        with pytest.raises(BenexpError, match="it answers the same for all 25 patches"):
+            check_answers(made, "it")
+    else:
+        check_answers(made, "it")
+
+
+def test_a_tally_counts_every_third_pixel_in_bins_of_ten() -> None:
+    pixels = np.zeros((1, 6, 9), np.uint16)
+    pixels[0, ::3, ::3] = [[5, 12, 19], [30, 2500, 65535]]
+    valid = np.ones((6, 9), bool)
+    valid[3, 0] = False
+    (made,) = tally(pixels, valid)
+    assert made[:5].tolist() == [5, 65535, 6, 6, 0]
+    counts = made[5:]
+    assert {int(bin): int(counts[bin]) for bin in np.flatnonzero(counts)} == {0: 1, 1: 2, 199: 2}

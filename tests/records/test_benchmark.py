@@ -1,0 +1,59 @@
+"""Rows of the benchmark's table."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benexp.records.benchmark import COLUMNS, row, write_table
+
+KNOWN: dict[str, Any] = {
+    **{"tile": "a, b", "model": "demo", "backend_name": "torch", "repeat": 2, "config_hash": "c0"},
+    "chunking": {"chunk_size": 512, "patch_size": 120, "stride": 60},
+    "asked": {"precision": "bf16", "device": "cuda", "batch_size": "auto", "threads": None},
+}
+DONE: dict[str, Any] = {
+    **{"status": "done", "error": None, "seconds": 4.0, "patches": 100, "km2": 10.0, "files": 3},
+    **{"input_bytes": 2_000_000, "output_bytes": 1_500_000, "map_hash": "5"},
+    "stage_seconds": {"open": 0.1, "decode": 8.0, "infer": 2.0, "read": 3.0},
+    "latency_seconds": {"p50": 0.00012344, "p90": 0.5, "p99": None},
+    "backend": {"precision": "fp32", "device": "cpu", "batch_size": 64, "threads": 4, "provider": "cpu"},
+    "usage": {
+        "start": {"rss_bytes": 1_000_000},
+        "end": {"rss_bytes": 2_000_000, "cpu_percent": 50.0},
+        "peak": {"rss_bytes": 3_000_000, "cpu_percent": 400.0, "device_memory_bytes": 7_000_000},
+        **{"peak_rss_bytes": 5_000_000, "cpu_joules": None, "device_joules": 12.34567},
+    },
+    "verdicts": [{"code": "fallback", "severity": "warning"}, {"code": "too-short", "severity": "note"}],
+}
+
+
+def test_a_row_says_what_ran_not_what_was_asked() -> None:
+    found = row(KNOWN | DONE)
+    assert tuple(found) == COLUMNS
+    assert [found[key] for key in ("precision", "device", "batch_size", "threads")] == ["fp32", "cpu", 64, 4]
+    assert (found["patches_per_second"], found["km2_per_second"]) == (25.0, 2.5)
+    # Eight seconds of several threads within four: two were busy. A stage that never was is unknown.
+    assert (found["decode_busy"], found["infer_busy"], found["blend_busy"]) == (2.0, 0.5, None)
+    assert (found["batch_latency_p50_seconds"], found["batch_latency_p99_seconds"]) == (0.0001234, None)
+    assert [found[f"memory_mb_{moment}"] for moment in ("start", "end", "peak")] == [1.0, 2.0, 3.0]
+    # Loading the model took more than the tile did.
+    assert found["peak_rss_mb"] == 5.0
+    assert [found[f"cpu_percent_{moment}"] for moment in ("start", "end", "peak")] == [None, 50.0, 400.0]
+    assert (found["peak_device_memory_mb"], found["cpu_joules"]) == (7.0, None)
+    assert found["device_joules"] == pytest.approx(12.3457)
+    assert found["verdicts"] == "fallback too-short"
+
+
+def test_a_failed_tile_is_a_row_with_its_reason_and_what_was_asked(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.csv", [KNOWN | {"status": "failed", "error": 'no "B02", sorry'}, KNOWN | DONE])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        failed, done = csv.DictReader(file)
+    assert (failed["status"], failed["error"]) == ("failed", 'no "B02", sorry')
+    assert [failed[key] for key in ("precision", "batch_size", "chunk_size", "patches")] == [
+        *("bf16", "auto", "512"),
+        "",
+    ]
+    assert done["tile_name"] == "a, b"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]

@@ -1,0 +1,90 @@
+"""Which records are found, and what the marker beside them remembers."""
+
+import os
+import time
+from pathlib import Path
+
+from benexp.tracking.sent_records import (
+    Record,
+    Sent,
+    find,
+    forget_parent,
+    mark,
+    mark_parent,
+    parent,
+    read,
+    samples,
+    sent,
+)
+from tests.tracking.builders import benchmark_record, run_record, sweep_record, tile
+
+HERE, THERE = "sqlite:///here.db", "http://there"
+
+
+def test_a_benchmarks_tiles_and_copies_are_no_records_of_their_own(tmp_path: Path) -> None:
+    sweep_record(tmp_path, "jobs/c/1")
+    benchmark_record(tmp_path / "jobs" / "c" / "1", tile("a"), tile("b"))
+    run_record(tmp_path / "jobs" / "c" / "1" / "other")
+    run_record(tmp_path / "x")
+    run_record(tmp_path / "mlartifacts" / "copy")
+    run_record(tmp_path / "products" / "p.SAFE")
+    benchmark_record(tmp_path / "killed", status="unfinished")
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "report.json").write_text('["not ours"]')
+    (tmp_path / "y" / "run.json").write_text("{half")
+    found = {str(record.path.parent.relative_to(tmp_path)): record for record in find(tmp_path)}
+    assert {place: record.kind for place, record in found.items()} == {
+        **{".": "sweep", "jobs/c/1": "benchmark", "jobs/c/1/other": "classify", "x": "classify"},
+    }
+    assert next(iter(found)) == "."
+    assert (found["jobs/c/1"].sweep, found["x"].sweep) == (tmp_path, None)
+
+
+def test_only_what_was_written_since_is_found(tmp_path: Path) -> None:
+    old = run_record(tmp_path / "old")
+    os.utime(old, (0, 0))
+    run_record(tmp_path / "new")
+    assert [record.path.parent.name for record in find(tmp_path, time.time() - 60)] == ["new"]
+
+
+def test_a_marker_holds_for_a_record_as_it_is_and_for_one_destination(tmp_path: Path) -> None:
+    record = read(run_record(tmp_path))
+    assert record
+    assert sent(record, HERE) is None
+    mark(record, samples=[{"time": 1, "metrics": {}}])
+    mark(record, {HERE: Sent("r1", whole=False)})
+    assert samples(record)
+    mark(record, {HERE: Sent("r1", whole=True)})
+    assert sent(record, HERE) == Sent("r1", whole=True)
+    assert sent(record, THERE) is None
+    assert samples(record) == []
+    mark(record, {THERE: Sent("r2", whole=False)})
+    assert sent(record, HERE) == Sent("r1", whole=True)
+    again = read(run_record(tmp_path, seconds=3.0))
+    assert again
+    assert sent(again, HERE) is None
+
+
+def test_a_benchmark_that_took_over_all_its_tiles_is_the_one_that_was_sent(tmp_path: Path) -> None:
+    def write(seconds: float, reused: bool, **more: str) -> Record:
+        record = read(benchmark_record(tmp_path, tile("a", seconds, reused=reused), **more))
+        assert record
+        return record
+
+    mark(write(2.0, False), {HERE: Sent("r1", whole=True)})
+    assert sent(write(2.0, True, command="benexp again"), HERE) == Sent("r1", whole=True)
+    assert sent(write(2.1, False), HERE) is None
+    assert sent(write(2.0, False, config_hash="other"), HERE) is None
+    assert sent(write(2.0, True, status="interrupted"), HERE) is None
+
+
+def test_a_sweeps_run_is_forgotten_when_another_begins(tmp_path: Path) -> None:
+    forget_parent(tmp_path, unless=None)
+    assert not list(tmp_path.iterdir())
+    mark_parent(tmp_path, HERE, "r1", "benexp -m seed=1,2")
+    mark_parent(tmp_path, THERE, "r2", None)
+    assert (parent(tmp_path, HERE), parent(tmp_path, THERE)) == ("r1", "r2")
+    forget_parent(tmp_path, unless="benexp -m seed=1,2")
+    assert parent(tmp_path, HERE) == "r1"
+    forget_parent(tmp_path, unless="benexp -m seed=1,2,3")
+    assert parent(tmp_path, HERE) is None
