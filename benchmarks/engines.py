@@ -32,7 +32,7 @@ from benexp.models.classifier import load_classifier
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
-from benexp.runs.backend_setup import make_backend
+from benexp.runs.backend_choice import choose_backend
 from exporters.calibration import Calibration
 
 USUAL_BATCH = 32
@@ -121,9 +121,8 @@ def main() -> None:
         runs["usual", USUAL_BATCH] = usual(spec, patches.astype(np.float32))
     for name in args.backends:
         for batch_size in args.batch_sizes:
-            backend = make_backend(
-                configured(args, name, batch_size)[1], spec, tolerances={"int8": 1.0}, calibration=calibration
-            )
+            choice = choose_backend(configured(args, name, batch_size)[1])
+            backend = choice.make(spec, tolerances={"int8": 1.0}, calibration=calibration)
             backend.open()
             runs[name, batch_size] = through(backend)
             said[name, batch_size] = backend.describe()

@@ -53,7 +53,7 @@ def bare_model(product: Path, backend: str, weights: Path | None) -> float:
     from benexp.models.resolve import resolve
     from benexp.models.synthetic import varied_patches
     from benexp.products import open_product, open_tile
-    from benexp.runs.backend_setup import make_backend
+    from benexp.runs.backend_choice import choose_backend
     from benexp.runs.quantization import calibration_of
 
     overrides = [quote(part) for part in [*arguments(backend, weights), f"tile_folder={product}"]]
@@ -61,7 +61,7 @@ def bare_model(product: Path, backend: str, weights: Path | None) -> float:
         config = check(compose("config", overrides))
     spec = resolve(OmegaConf.to_container(OmegaConf.structured(config.model)))
     calibration = calibration_of([product], config, spec) if backend.endswith(":int8") else None
-    engine = make_backend(config.backend, spec, tolerances=config.export.tolerance, calibration=calibration)
+    engine = choose_backend(config.backend).make(spec, tolerances=config.export.tolerance, calibration=calibration)
     with open_tile(open_product(product), spec.bands) as tile:
         count = int(np.prod(PatchGrid(tile.shape, 120, 60).shape))
     patches = np.clip(varied_patches(spec.bands, 256, seed=2), 1, 65535).astype(np.uint16)

@@ -8,6 +8,7 @@ from benexp.cli.wording import explain
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
 from benexp.core.errors import BenexpError
+from benexp.records.storage import to_dict
 
 
 def classify(
@@ -30,4 +31,4 @@ def classify(
     except Exception as error:
         raise BenexpError(explain(error, composing=True)) from error
     records = run(composed, quoted, say=lambda _: None)
-    return records[0] if records else {}
+    return to_dict(records[0]) if records else {}

@@ -16,7 +16,8 @@ from benexp.core import cores
 from benexp.core.errors import BenexpError
 from benexp.mapping.differences import Differences, differences
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
-from benexp.runs.outputs import RECORD, describe_file
+from benexp.records.run import RUN, FileRecord
+from benexp.runs.publishing import describe_file
 
 log = logging.getLogger("benexp")
 
@@ -56,7 +57,7 @@ class Map:
 
     def record(self) -> dict[str, Any]:
         """Its run.json. Raises BenexpError where that is not there, or another map's."""
-        path = self.folder / str(self.tile["tile"]) / RECORD
+        path = self.folder / str(self.tile["tile"]) / RUN
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -78,7 +79,7 @@ class Map:
         """The record, if the saved grid is the one in it. Raises BenexpError where it is not, or not there."""
         record = self.record()
         try:
-            same = describe_file(self.path) == record["files"][self.path.name]
+            same = describe_file(self.path) == FileRecord(**record["files"][self.path.name])
         except OSError as error:
             raise BenexpError(f"{self.path}: cannot be read ({error}): measure it again with resume=false") from error
         if not same:

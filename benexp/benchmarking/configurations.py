@@ -13,7 +13,7 @@ from benexp.benchmarking.verdicts import Verdict, spread_verdicts
 from benexp.core.errors import BenexpError
 from benexp.measure.statistics import Comparison, compare, estimate, spread
 from benexp.records.sweep import INTERRUPTED, Configuration, Interval
-from benexp.runs.backend_setup import backend_name
+from benexp.runs.backend_choice import backend_name
 
 NULL = "null"
 OTHER_TIME = "other-time"

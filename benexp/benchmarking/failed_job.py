@@ -70,7 +70,7 @@ def _write(
     folder: Path, config: Mapping[str, Any], hash_: str, repeat: int, overrides: Sequence[str], reason: str
 ) -> None:
     from benexp.measure.environment import environment
-    from benexp.runs.backend_setup import backend_name
+    from benexp.runs.backend_choice import backend_name
 
     backend = config["backend"]
     # It stands for all the tiles that there might have been.

@@ -21,9 +21,9 @@ from benexp.measure.resources import ResourceSampler
 from benexp.measure.statistics import histogram, percentiles
 from benexp.models.synthetic import varied_patches
 from benexp.products import open_product
-from benexp.runs.backend_setup import make_backend, model_of
-from benexp.runs.quantization import calibration_for_backend
-from benexp.tasks.classify import Job, checked_layers
+from benexp.runs.plan import RunPlan, plan_run
+from benexp.runs.tile_grid import LocalClassifier
+from benexp.runs.tile_run import run_tile
 
 log = logging.getLogger("benexp")
 
@@ -50,11 +50,10 @@ def measure(request: Request, tell: Tell) -> None:
     # Now: it asks git, whose process looks as large as this one for a moment, and would be found in the peak.
     environment()
     try:
-        # What an earlier run had done already would be missing from the time.
+        # The work of an earlier run would be missing from the time: whole measurements are reused, not grids.
         config = dataclasses.replace(request.config, resume=False)
-        spec = model_of(config, config.backend)
-        calibration = calibration_for_backend(request.found, config, spec)
-        backend = make_backend(config.backend, spec, tolerances=config.export.tolerance, calibration=calibration)
+        plan = plan_run(config, request.overrides, request.found)
+        backend = plan.make_backend()
         backend.open()
     except Exception as error:
         tell({"failed": _words(error)})
@@ -67,18 +66,7 @@ def measure(request: Request, tell: Tell) -> None:
         taken = set(request.taken)
         for product in request.todo:
             tell({"begins": str(product)})
-            job = Job(
-                product,
-                # A grid that an earlier run saved is not to be timed: reuse is of whole measurements.
-                dataclasses.replace(config, resume=False),
-                request.overrides,
-                spec,
-                checked_layers(config),
-                lambda: backend,
-                calibration,
-                say=lambda _: None,
-            )
-            found = _measured(job, backend, taken)
+            found = _measured(plan, product, backend, taken)
             tell({"ends": str(product), "found": found})
             if found["status"] == "failed":
                 # What broke it may have broken the engine, too, as errors of CUDA do: the next process is a fresh one.
@@ -96,36 +84,36 @@ def _warm(backend: Backend, batches: int) -> None:
     backend.classify(chunk, np.ones(chunk.shape[1:], bool), origins)
 
 
-def _measured(job: Job, backend: Backend, taken: Collection[str]) -> dict[str, Any]:
+def _measured(plan: RunPlan, product: Path, backend: Backend, taken: Collection[str]) -> dict[str, Any]:
     """Classify one product under the eyes of all instruments; what they say, be the tile done or failed."""
     latencies: list[float] = []
     found: dict[str, Any] = {"status": "done", "error": None}
     try:
-        _read_once(job.product, job.spec.bands)
+        _read_once(product, plan.spec.bands)
         warm = backend.describe()
         backend.on_batch = latencies.append
         before = read_conditions()
         sampler = ResourceSampler(backend.device)
         try:
             with sampler:
-                record = job.run(taken)
+                record = run_tile(plan, product, LocalClassifier(plan, lambda: backend), lambda _: None, taken)
         finally:
             backend.on_batch = None
         found |= {
-            "tile": record["tile"],
-            "stage_seconds": record["stage_seconds"],
-            "patches": record["patches"]["classified"],
-            "km2": record["shape"][0] * record["shape"][1] / 10_000,
-            "map_hash": record["map_hash"],
-            "output_bytes": sum(file["bytes"] for file in record["files"].values()),
-            "files": len(record["files"]),
+            "tile": record.tile,
+            "stage_seconds": record.stage_seconds,
+            "patches": record.patches.classified,
+            "km2": record.shape[0] * record.shape[1] / 10_000,
+            "map_hash": record.map_hash,
+            "output_bytes": sum(file.bytes for file in record.files.values()),
+            "files": len(record.files),
             "batches": len(latencies),
             "latency_seconds": percentiles(latencies),
             "latency_histogram": histogram(latencies),
-            "backend": record["backend"],
-            "calibration": record["calibration"],
+            "backend": record.backend,
+            "calibration": record.calibration,
         }
-        verdicts = run_verdicts(record["backend"], warm, sampler.usage, before, read_conditions())
+        verdicts = run_verdicts(record.backend, warm, sampler.usage, before, read_conditions())
         found |= {
             "seconds": sampler.usage.seconds,
             "usage": sampler.usage.summary(),
@@ -134,7 +122,7 @@ def _measured(job: Job, backend: Backend, taken: Collection[str]) -> dict[str, A
     # Whatever goes wrong with a tile is a row of the report.
     except Exception as error:
         if not isinstance(error, BenexpError) and "HYDRA_FULL_ERROR" in os.environ:
-            log.exception("%s", job.product)
+            log.exception("%s", product)
         found = {"status": "failed", "error": _words(error)}
     return found
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(
     composed: "DictConfig", overrides: Sequence[str], say: Callable[[str], object], in_sweep: bool = False
-) -> list[dict[str, Any]]:
+) -> Sequence[Any]:
     """Check a composed configuration and run its task; the records of what was done.
 
     `overrides` are what the user asked for, in Hydra's grammar: records show them. `say` is told what was done.
@@ -36,7 +36,7 @@ def _failure_reported(
 
 def _run(
     composed: "DictConfig", overrides: Sequence[str], say: Callable[[str], object], in_sweep: bool
-) -> list[dict[str, Any]]:
+) -> Sequence[Any]:
     from benexp.config.schema import check, config_hash
     from benexp.tracking.recorder_client import tracked
 
@@ -52,7 +52,5 @@ def _run(
     sweep = Path(composed.output_folder) if in_sweep else None
     # Reported here already, and not only where a wrong configuration is, for MLflow to be told of it.
     with tracked(config, overrides, sweep), _failure_reported(composed, overrides, in_sweep):
-        records: list[dict[str, Any]] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(
-            config, overrides, say
-        )
+        records: Sequence[Any] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(config, overrides, say)
     return records

@@ -1,139 +1,198 @@
-"""What a comparison says of its backends: the record, the figures beside the picture, and the table for the user."""
+"""One tile with several backends: how their maps differ from the first one's, and how fast each of them was.
 
+Every backend classifies the tile once, alone; a benchmark repeats and interleaves, which this does not.
+"""
+
+import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
+from benexp.backends.base import Backend
+from benexp.core import cores
 from benexp.core.classes import named
-from benexp.mapping.differences import Differences
-from benexp.mapping.grid import ProbabilityGrid
-from benexp.mapping.pipeline import Rendered
-from benexp.report.flips import frequent_changes
+from benexp.core.clocks import StageClocks
+from benexp.core.errors import BenexpError
+from benexp.core.files import staging
+from benexp.core.window import Window
+from benexp.evaluation.comparison_report import Ran, describe, figures_of, notes_on, summarise
+from benexp.mapping import layers, pipeline
+from benexp.mapping.cog import RasterWriter
+from benexp.mapping.differences import FLIPS, Differences, differences
+from benexp.mapping.grid import PatchGrid
+from benexp.mapping.layers import Format, Layer
+from benexp.products.integrity import check as check_integrity
+from benexp.products.tile import Tile
+from benexp.records.comparison import COMPARISON, ComparisonRecord
+from benexp.report.flips import write_flips_picture
+from benexp.runs.backend_choice import BackendChoice
 from benexp.runs.backend_list import Entry
+from benexp.runs.inputs import open_input, output_folder, results_folder
+from benexp.runs.outputs import describe_work, tags
+from benexp.runs.plan import RunPlan
+from benexp.runs.publishing import describe_file, publish
 
 log = logging.getLogger("benexp")
 
-RECORD = "comparison.json"
-"""Written last: where it is, the comparison is complete."""
 
-ROUGH = 5
-"""Seconds of inference below which a speed may be off by a third."""
+@dataclasses.dataclass
+class Comparison:
+    """One product classified by several backends; the plan's own backend is the first of them."""
+
+    plan: RunPlan
+    entries: Sequence[Entry]
+
+    def run(self, say: Callable[[str], object]) -> ComparisonRecord:
+        """Compare the backends, write the results and print a table; the record."""
+        plan, (product,) = self.plan, self.plan.products
+        with open_input(product, plan.reading, plan.spec.bands) as tile:
+            patches = PatchGrid(tile.shape, plan.spec.patch_size, plan.chunking.stride)
+            folder = results_folder(plan.output_folder, product, tile)
+            # Not beside the first backend, as classify does: it would take cores from that one alone.
+            check_integrity(tile.product, plan.integrity, plan.spec.bands)
+            self._try_all()
+            with output_folder(folder), staging(folder) as unfinished:
+                record, files = self._compare(tile, patches, unfinished)
+                record = dataclasses.replace(record, files={path.name: describe_file(path) for path in files})
+                publish(files, folder, record, COMPARISON)
+        summarise(folder, record, say)
+        return record
+
+    def _make(self, backend: BackendChoice) -> Backend:
+        return backend.make(self.plan.spec, tolerances=self.plan.tolerances, calibration=self.plan.calibration)
+
+    def _try_all(self) -> None:
+        """Open every backend once; one error for all that cannot be."""
+        problems = []
+        for entry in self.entries:
+            backend = entry.backend
+            if backend.settings.get("batch_size") == "auto":
+                # Choosing takes a while, and is done when the tile's turn comes.
+                backend = backend.replace(batch_size=self.plan.spec.batch or 1)
+            try:
+                with self._make(backend):
+                    pass
+            except BenexpError as error:
+                problems.append(f"{entry.label}: {error}")
+        if problems:
+            raise BenexpError(
+                f"{len(problems)} of {len(self.entries)} backends cannot run here, nothing was compared: "
+                + "; ".join(problems)
+            )
+
+    def _compare(self, tile: Tile, patches: PatchGrid, folder: Path) -> tuple[ComparisonRecord, list[Path]]:
+        """The record but for its files, and the files made in `folder`."""
+        started = time.perf_counter()
+        first, *others = self.entries
+        reference = self._classify(first, patches)
+        if not reference.rendered.pixels.sum():
+            raise BenexpError(f"{tile.name}: no pixel could be classified, there is nothing to compare")
+        same = Differences.none(len(self.plan.spec.classes), int(reference.rendered.pixels.sum()))
+        pixel_area = abs(tile.transform.a * tile.transform.e)
+        backends = [describe(first, reference, reference, same, self.plan.spec.classes, pixel_area)]
+        files: list[Path] = []
+        for entry in others:
+            ran = self._classify(entry, patches)
+            found, rasters = self._differences(tile, folder, entry, reference, ran)
+            described = describe(entry, ran, reference, found, self.plan.spec.classes, pixel_area)
+            picture = folder / f"{entry.file}_flips.png"
+            write_flips_picture(
+                picture,
+                reference.rendered.thumbnail,
+                found,
+                named(self.plan.spec.classes),
+                f"{entry.label} against {first.label}",
+                f"{tile.name}, {self.plan.spec.name}",
+                figures_of(described),
+            )
+            backends.append(described)
+            files += [*rasters, picture]
+        record = ComparisonRecord(
+            **describe_work(self.plan, tile, reference.grid),
+            compared_pixels=same.pixels,
+            reference=first.label,
+            notes=notes_on(backends),
+            seconds=round(time.perf_counter() - started, 3),
+            backends=backends,
+        )
+        return record, files
+
+    def _classify(self, entry: Entry, patches: PatchGrid) -> Ran:
+        """Classify the tile; never reuses what an earlier run saved, and opens the tile anew, whose cache is empty."""
+        log.info("%s: classifying (%d of %d)", entry.label, self.entries.index(entry) + 1, len(self.entries))
+        clocks = StageClocks()
+        chunking = self.plan.chunking
+        with open_input(self.plan.products[0], self.plan.reading, self.plan.spec.bands, warn=False) as tile:
+            with clocks.stage("open"):
+                backend = self._make(entry.backend)
+                backend.open()
+            try:
+                with clocks.stage("classify"):
+                    grid = pipeline.classify(
+                        tile,
+                        backend,
+                        patches,
+                        chunk_size=chunking.chunk_size,
+                        min_valid=chunking.min_valid,
+                        clocks=clocks,
+                    )
+                about = backend.describe()
+            finally:
+                backend.close()
+        rendered = pipeline.render(
+            grid,
+            [_Nowhere(layers.build({"names": ["class"]}, self.plan.spec.classes)[0])],
+            self.plan.spec.classes,
+            blend_shape=chunking.blend,
+            clocks=clocks,
+            threads=cores.available(),
+        )
+        took = clocks.seconds
+        return Ran(grid, rendered, about, took["open"], took["classify"], took["infer"])
+
+    def _differences(
+        self, tile: Tile, folder: Path, entry: Entry, reference: Ran, candidate: Ran
+    ) -> tuple[Differences, list[Path]]:
+        """The differences, and the files of their map: the GeoTIFF last."""
+        # Whatever the precision: at int8's own, nearly every flip would be called a tie.
+        tolerance = self.plan.tolerances["fp32"]
+        raster_tags = tags(self.plan) | {
+            "REFERENCE": self.entries[0].label,
+            "CANDIDATE": entry.label,
+            "TIE_TOLERANCE": f"{tolerance:g}",
+        }
+        writer: RasterWriter[Format] = RasterWriter(
+            folder / f"{entry.file}_flips.tif",
+            FLIPS,
+            shape=tile.shape,
+            crs=tile.crs,
+            transform=tile.transform,
+            tags=raster_tags,
+            class_names=self.plan.spec.classes,
+        )
+        with writer:
+            found = differences(
+                reference.grid,
+                candidate.grid,
+                blend_shape=self.plan.chunking.blend,
+                tolerance=tolerance,
+                threads=cores.available(),
+                take=writer.write,
+            )
+            writer.finish()
+            writer.publish()
+        return found, writer.files
 
 
-@dataclass
-class Ran:
-    """What one backend made of the tile, and how long it took."""
+@dataclasses.dataclass
+class _Nowhere:
+    """Lets a map be rendered for its hash, its areas and its reduced copy alone."""
 
-    grid: ProbabilityGrid
-    rendered: Rendered
-    about: dict[str, Any]
-    open_seconds: float
-    seconds: float
-    infer_seconds: float
+    layer: Layer
 
-    @property
-    def patches_per_second(self) -> float:
-        return int(self.grid.classified.sum()) / self.infer_seconds
-
-
-def describe(
-    entry: Entry, ran: Ran, reference: Ran, found: Differences, class_names: tuple[str, ...], pixel_area: float
-) -> dict[str, Any]:
-    """What the record says of one backend."""
-    change = (ran.rendered.pixels - reference.rendered.pixels).tolist()
-    return {
-        "label": entry.label,
-        "precision": ran.about["precision"],
-        "describe": ran.about,
-        "settings": dict(entry.settings),
-        "patches_per_second": round(ran.patches_per_second, 3),
-        "speed_ratio": round(ran.patches_per_second / reference.patches_per_second, 4),
-        "open_seconds": round(ran.open_seconds, 3),
-        "seconds": round(ran.seconds, 3),
-        "infer_seconds": round(ran.infer_seconds, 3),
-        "map_hash": ran.rendered.map_hash,
-        "flips_per_million": found.flips_per_million,
-        "beyond_ties_per_million": found.beyond_ties_per_million,
-        "tie_tolerance": found.tolerance,
-        "prob_diff_max": found.prob_diff_max,
-        "prob_diff_mean": found.prob_diff_mean,
-        "prob_diff_p99": found.prob_diff_p99,
-        "area_change": [
-            {
-                "class_id": c.id,
-                "class_name": c.name,
-                "hectares": pixels * pixel_area / 10_000,
-                "share": pixels / found.pixels,
-            }
-            for c, pixels in zip(named(class_names), change, strict=True)
-        ],
-        "flips": [
-            {"reference": class_names[old], "candidate": class_names[new], "pixels": pixels}
-            for old, new, pixels in frequent_changes(found)
-        ],
-    }
-
-
-def notes_on(backends: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader of the figures must know; said to the user, too."""
-    reference = backends[0]
-    notes = []
-    if reference["precision"] != "fp32":
-        notes.append(f"the reference, {reference['label']}, is {reference['precision']}: nothing is compared with fp32")
-    notes += [f"{b['label']} ran on {fallback}" for b in backends if (fallback := b["describe"].get("fallback"))]
-    for note in notes:
-        log.warning("%s", note)
-    return notes
-
-
-def figures_of(backend: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the picture says of one backend."""
-    return [
-        ("Flips per million pixels", _number(backend["flips_per_million"])),
-        ("... beyond ties", _number(backend["beyond_ties_per_million"])),
-        ("Largest probability difference", f"{backend['prob_diff_max']:.2g}"),
-        ("... of 99 % of the pixels", f"{backend['prob_diff_p99']:.2g}"),
-        ("... on average", f"{backend['prob_diff_mean']:.2g}"),
-        ("Patches per second", _number(backend["patches_per_second"])),
-        ("... times the reference's", f"{backend['speed_ratio']:.2f}"),
-    ]
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def summarise(folder: Path, record: Mapping[str, Any], say: Callable[[str], object]) -> None:
-    """The table that the user came for, and where the rest is."""
-    head = (
-        "backend",
-        "precision",
-        "batch",
-        "patches/s",
-        "ratio",
-        "flips/million",
-        "beyond ties",
-        "max diff",
-        "p99 diff",
-    )
-    rows = [head]
-    for i, b in enumerate(record["backends"]):
-        speed = (f"{b['patches_per_second']:.1f}", f"{b['speed_ratio']:.2f}")
-        flips = (_number(b["flips_per_million"]), _number(b["beyond_ties_per_million"]))
-        parity = (*flips, f"{b['prob_diff_max']:.1e}", f"{b['prob_diff_p99']:.1e}") if i else ("reference", "", "", "")
-        rows.append((b["label"], b["precision"], str(b["describe"]["batch_size"]), *speed, *parity))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            f"{cell:<{width}}" if i < 2 else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        say("  ".join(cells).rstrip())
-    if (shortest := min(b["infer_seconds"] for b in record["backends"])) < ROUGH:
-        say(f"speeds are rough: {shortest:.1f} s of inference is little to go by")
-    say(f"{record['tile']}: {record['compared_pixels']:,} pixels compared in {record['seconds']:.1f} s")
-    say(f"written to {folder}:")
-    for name in (*record["files"], RECORD):
-        say(f"  {name}")
+    def write(self, values: npt.NDArray[Any], window: Window) -> None:
+        pass

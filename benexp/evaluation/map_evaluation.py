@@ -1,9 +1,8 @@
 """How well a map agrees with a raster of the classes that are true."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,21 @@ from benexp.config.schema import Config
 from benexp.core.classes import CLASSES, NAMES
 from benexp.core.errors import BenexpError
 from benexp.core.files import staging
-from benexp.evaluation.evaluation_record import (
-    RECORD,
-    describe_question,
-    figure,
-    listed,
-    notes,
-    plain,
-    say_files,
-    say_table,
-)
+from benexp.evaluation.evaluation_report import describe_question, figure, listed, notes, plain, say_files, say_table
 from benexp.evaluation.reference import WORDS, Confusion, MapGrid, Reference, map_grid
+from benexp.execution.products import classify_products
 from benexp.measure.accuracy import MapAccuracy, map_accuracy
+from benexp.records.evaluation import EVALUATION, ComparedPixels, MapClassScores, MapEvaluation
+from benexp.records.model import ModelRecord
+from benexp.records.run import RUN, RunRecord
+from benexp.records.storage import read_record
 from benexp.report.accuracy_tables import write_confusion, write_map_accuracy
 from benexp.report.confusion import write_confusion_picture
-from benexp.runs import outputs
-from benexp.runs.inputs import open_input, output_folder, products
-from benexp.tasks import classify
+from benexp.runs.backend_choice import choose_backend
+from benexp.runs.estimate import DryRun, dry_run
+from benexp.runs.inputs import Reading, open_input, output_folder, products
+from benexp.runs.plan import plan_run, requested_layers
+from benexp.runs.publishing import describe_file, publish
 
 GRID_BAND = "B02"
 """Every product has it, and it lies on the tile's grid."""
@@ -35,11 +32,21 @@ GRID_BAND = "B02"
 
 @dataclass(frozen=True)
 class Map:
-    """A class map, the record of the run that made it as far as it is known, and what a reader must know of that."""
+    """A class map, and as far as it is known the run that made it."""
 
     path: Path
-    made: Mapping[str, Any]
-    notes: Sequence[str] = field(default_factory=list)
+    map_hash: str | None = None
+    model: ModelRecord | dict[str, Any] | None = None
+    backend: dict[str, Any] | None = None
+    backend_name: str | None = None
+    trained: bool = True
+    notes: Sequence[str] = ()
+
+    @classmethod
+    def of_run(cls, path: Path, record: RunRecord) -> "Map":
+        """The map at `path` that the run of `record` made."""
+        model = record.model
+        return cls(path, record.map_hash, model, record.backend, record.backend_name, model.trained)
 
     @property
     def name(self) -> str:
@@ -48,15 +55,15 @@ class Map:
     @property
     def words(self) -> str:
         """Model, backend and precision."""
-        model, backend = self.made.get("model"), self.made.get("backend")
-        return f"{model['name']} on {self.backend_name} at {backend['precision']}" if model and backend else "a map"
-
-    @property
-    def backend_name(self) -> str | None:
-        return self.made.get("backend_name")
+        if not self.model or not self.backend:
+            return "a map"
+        model = self.model["name"] if isinstance(self.model, dict) else self.model.name
+        return f"{model} on {self.backend_name} at {self.backend['precision']}"
 
 
-def evaluate_map(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> dict[str, Any]:
+def evaluate_map(
+    config: Config, overrides: Sequence[str], say: Callable[[str], object]
+) -> MapEvaluation | DryRun | None:
     """Compare a map, given or classified now, with `evaluate.reference`; the record."""
     started = time.perf_counter()
     asked = config.evaluate
@@ -68,7 +75,7 @@ def evaluate_map(config: Config, overrides: Sequence[str], say: Callable[[str], 
         grid, tags = map_grid(path)
     else:
         assert product
-        with open_input(product, config, (GRID_BAND,), warn=False) as tile:
+        with open_input(product, Reading.of(config), (GRID_BAND,), warn=False) as tile:
             grid = MapGrid(tile.shape, tile.crs, tile.transform)
     if asked.reference:
         truth = Path(asked.reference).expanduser()
@@ -78,12 +85,14 @@ def evaluate_map(config: Config, overrides: Sequence[str], say: Callable[[str], 
     with Reference(truth, grid) as reference:
         codes = reference.codes(asked.reference_codes)  # before the long work
         if config.dry_run:
-            planned = classify.run(config, overrides, say)[0] if product else {}
+            planned = None
+            if product:
+                planned = dry_run(product, config, choose_backend(config.backend), requested_layers(config), say)
             say(f"{(product or path).name} would be compared with {truth.name}, read as {WORDS[codes]}")
-            return {**planned, "reference": str(truth), "reference_codes": codes}
+            return planned
         if product:
-            made = classify.run(config, overrides, say)[0]
-            mapped = Map(Path(config.output_folder) / made["tile"] / f"{made['tile']}_class.tif", made)
+            made = classify_products(plan_run(config, overrides, [product]), config, overrides, say)[0]
+            mapped = Map.of_run(Path(config.output_folder) / made.tile / f"{made.tile}_class.tif", made)
         else:
             mapped = _known(path, tags)
         confusion = reference.compare(mapped.path, codes)
@@ -92,25 +101,25 @@ def evaluate_map(config: Config, overrides: Sequence[str], say: Callable[[str], 
     with output_folder(folder), staging(folder) as unfinished:
         against = f"{mapped.words}, against {truth.name} ({WORDS[codes]})"
         files = _write(unfinished, mapped.name, accuracy, against)
-        record = {
-            "name": mapped.name,
-            "map": str(mapped.path),
-            "map_file": outputs.describe_file(mapped.path),
-            "map_hash": mapped.made.get("map_hash"),
-            "reference": str(truth),
-            "reference_file": outputs.describe_file(truth),
-            "reference_codes": codes,
-            "pixels": {"compared": int(confusion.matrix.sum()), "left_out": _left_out(confusion)},
+        record = MapEvaluation(
+            name=mapped.name,
+            map=str(mapped.path),
+            map_file=describe_file(mapped.path),
+            map_hash=mapped.map_hash,
+            reference=str(truth),
+            reference_file=describe_file(truth),
+            reference_codes=codes,
+            pixels=ComparedPixels(int(confusion.matrix.sum()), _left_out(confusion)),
             **_figures(accuracy),
-            "model": mapped.made.get("model"),
-            "backend": mapped.made.get("backend"),
-            "backend_name": mapped.backend_name,
+            model=mapped.model,
+            backend=mapped.backend,
+            backend_name=mapped.backend_name,
             **describe_question(config, overrides),
-            "notes": notes(mapped.made.get("model"), mapped.notes),
-            "seconds": round(time.perf_counter() - started, 3),
-            "files": {file.name: outputs.describe_file(file) for file in files},
-        }
-        outputs.publish(files, folder, record, RECORD)
+            notes=notes(mapped.trained, mapped.notes),
+            seconds=round(time.perf_counter() - started, 3),
+            files={file.name: describe_file(file) for file in files},
+        )
+        publish(files, folder, record, EVALUATION)
     _summarise(mapped.name, f"{truth.name}, read as {WORDS[codes]}", accuracy, _left_out(confusion), say)
     say_files(say, folder, record)
     return record
@@ -124,22 +133,19 @@ def _product(config: Config) -> Path:
 
 
 def _known(path: Path, tags: Mapping[str, str]) -> Map:
-    """The map with its run's record, if that lies beside it, else with what its tags say."""
-    beside = path.parent / outputs.RECORD
+    """The map with its run's record, if that lies beside it, else with what its tags hold."""
+    beside = path.parent / RUN
     if beside.is_file():
-        made = json.loads(beside.read_text(encoding="utf-8"))
-        if made["files"].get(path.name) == outputs.describe_file(path):
-            return Map(path, made)
-    note = f"{path}: no {outputs.RECORD} of this map is beside it: model and backend are what its tags say"
+        made = read_record(beside, RunRecord)
+        if made.files.get(path.name) == describe_file(path):
+            return Map.of_run(path, made)
+    note = f"{path}: no {RUN} of this map is beside it: model and backend are what its tags say"
     if "MODEL" not in tags:
-        return Map(path, {}, [note])
+        return Map(path, notes=[note])
     trained = not tags.get("WEIGHTS", "").startswith("RANDOM")
     model = {"name": tags["MODEL"], "revision": tags.get("REVISION"), "trained": trained}
-    return Map(
-        path,
-        {"model": model, "backend_name": tags.get("BACKEND"), "backend": {"precision": tags.get("PRECISION")}},
-        [note],
-    )
+    backend = {"precision": tags.get("PRECISION")}
+    return Map(path, None, model, backend, tags.get("BACKEND"), trained, [note])
 
 
 def _left_out(confusion: Confusion) -> dict[str, int]:
@@ -189,13 +195,13 @@ def _figures(accuracy: MapAccuracy) -> dict[str, Any]:
         "kappa": plain(accuracy.kappa),
         "macro": {name: plain(value) for name, value in accuracy.macro.items()},
         "classes": [
-            {
-                "class_id": i,
-                "class_name": name,
-                "reference_pixels": int(accuracy.confusion[i].sum()),
-                "map_pixels": int(accuracy.confusion[:, i].sum()),
+            MapClassScores(
+                class_id=i,
+                class_name=name,
+                reference_pixels=int(accuracy.confusion[i].sum()),
+                map_pixels=int(accuracy.confusion[:, i].sum()),
                 **{key: plain(values[i]) for key, values in figures.items()},
-            }
+            )
             for i, name in enumerate(NAMES)
         ],
         "confusion": accuracy.confusion.tolist(),

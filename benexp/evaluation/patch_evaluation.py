@@ -20,26 +20,20 @@ from benexp.core.classes import NAMES
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.core.files import staging
-from benexp.evaluation.evaluation_record import (
-    RECORD,
-    describe_question,
-    figure,
-    listed,
-    notes,
-    plain,
-    say_files,
-    say_table,
-)
+from benexp.evaluation.evaluation_report import describe_question, figure, listed, notes, plain, say_files, say_table
 from benexp.evaluation.labelled_patches import Labelled, Patches, open_patches, read_metadata
 from benexp.mapping import layers
 from benexp.mapping.layers import AboveThresholds
 from benexp.mapping.pipeline import in_order
 from benexp.measure.accuracy import LabelAccuracy, label_accuracy
 from benexp.models.spec import ModelSpec
+from benexp.records.evaluation import EVALUATION, EvaluatedPatches, PatchClassScores, PatchEvaluation
+from benexp.records.model import ModelRecord
 from benexp.report.accuracy_tables import write_label_accuracy
-from benexp.runs import outputs
-from benexp.runs.backend_setup import backend_class, backend_name, make_backend, model_of
+from benexp.runs.backend_choice import BackendChoice, choose_backend
 from benexp.runs.inputs import output_folder, products
+from benexp.runs.plan import resolve_model
+from benexp.runs.publishing import describe_file, publish
 from benexp.runs.quantization import calibration_for_backend
 
 
@@ -92,14 +86,14 @@ def choose(
     )
 
 
-def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> dict[str, Any]:
+def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> PatchEvaluation | None:
     """Classify the labelled patches of `evaluate.split` and compare the answers with their labels; the record."""
     started = time.perf_counter()
     asked = config.evaluate
     assert asked.patches
     if not asked.metadata:
         raise BenexpError("evaluate.metadata= is missing: the metadata.parquet that belongs to evaluate.patches")
-    backend_class(config.backend)
+    choice = choose_backend(config.backend)
     metadata = Path(asked.metadata).expanduser()
     rows = read_metadata(metadata, with_split=asked.split is not None)
     path = Path(asked.patches).expanduser()
@@ -108,15 +102,15 @@ def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[st
     name = f"{path.resolve().name}_{asked.split or 'all'}"
     if config.dry_run:
         say(f"{name}: {len(chosen.names)} patches would be classified; left out: {listed(chosen.left_out)}")
-        return {"name": name, "patches": len(chosen.names), "left_out": chosen.left_out}
+        return None
     folder = Path(config.output_folder) / name
-    spec = model_of(config, config.backend)
+    spec = resolve_model(config, choice)
     if spec.classes != NAMES:
         raise BenexpError(f"model {spec.name} has other classes than BigEarthNet's {len(NAMES)}, which labels are of")
     thresholds = _thresholds(config, spec)
     clocks = StageClocks()
     with clocks.stage("load"):
-        backend = _backend(config, spec)
+        backend = _backend(config, choice, spec)
         backend.open()
     try:
         probabilities, classified = _classify(backend, patches, chosen.names, config.chunking.min_valid, clocks)
@@ -133,41 +127,40 @@ def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[st
     with output_folder(folder), staging(folder) as unfinished:
         table = unfinished / f"{name}_accuracy.csv"
         write_label_accuracy(table, accuracy, spec.classes)
-        model = {key: value for key, value in dataclasses.asdict(spec).items() if key != "path"}
-        record = {
-            "name": name,
-            "patches": {"evaluated": count, "left_out": left_out},
-            "path": str(path),
-            "metadata": str(metadata),
-            "split": asked.split,
-            "thresholds": [float(f"{t:g}") for t in thresholds],
+        record = PatchEvaluation(
+            name=name,
+            patches=EvaluatedPatches(count, left_out),
+            path=str(path),
+            metadata=str(metadata),
+            split=asked.split,
+            thresholds=[float(f"{t:g}") for t in thresholds],
             **_figures(accuracy, spec.classes),
-            "patches_per_second": round(count / clocks.seconds["infer"], 3),
-            "stage_seconds": clocks.rounded(),
-            "model": model,
-            "backend": described,
-            "backend_name": backend_name(config.backend),
+            patches_per_second=round(count / clocks.seconds["infer"], 3),
+            stage_seconds=clocks.rounded(),
+            model=spec.record,
+            backend=described,
+            backend_name=choice.name,
             **describe_question(config, overrides),
-            "notes": notes(model),
-            "seconds": round(time.perf_counter() - started, 3),
-            "files": {table.name: outputs.describe_file(table)},
-        }
-        outputs.publish([table], folder, record, RECORD)
+            notes=notes(spec.trained),
+            seconds=round(time.perf_counter() - started, 3),
+            files={table.name: describe_file(table)},
+        )
+        publish([table], folder, record, EVALUATION)
     _summarise(record, accuracy, say)
     say_files(say, folder, record)
     return record
 
 
-def _backend(config: Config, spec: ModelSpec) -> Backend:
+def _backend(config: Config, choice: BackendChoice, spec: ModelSpec) -> Backend:
     """Made as a tile's is; products that are named are what int8 is calibrated on."""
     named = config.tile_folder or config.input_dir or config.demo.size
-    calibration = calibration_for_backend(products(config), config, spec) if named else None
+    calibration = calibration_for_backend(products(config), config, spec, choice) if named else None
     if named and calibration is None:
         raise BenexpError(
             "tile_folder, input_dir and demo.size are what an int8 backend is calibrated on beside evaluate.patches: "
             "leave them out, or set backend.precision=int8"
         )
-    return make_backend(config.backend, spec, tolerances=config.export.tolerance, calibration=calibration)
+    return choice.make(spec, tolerances=config.export.tolerance, calibration=calibration)
 
 
 def _thresholds(config: Config, spec: ModelSpec) -> npt.NDArray[np.float32]:
@@ -216,19 +209,19 @@ def _figures(accuracy: LabelAccuracy, classes: Sequence[str]) -> dict[str, Any]:
         "macro": {name: plain(score.macro) for name, score in scores.items()},
         "micro": {name: plain(score.micro) for name, score in scores.items()},
         "classes": [
-            {
-                "class_id": i,
-                "class_name": name,
-                "labelled": int(accuracy.labelled[i]),
-                "predicted": int(accuracy.predicted[i]),
+            PatchClassScores(
+                class_id=i,
+                class_name=name,
+                labelled=int(accuracy.labelled[i]),
+                predicted=int(accuracy.predicted[i]),
                 **{key: plain(score.classes[i]) for key, score in scores.items()},
-            }
+            )
             for i, name in enumerate(classes)
         ],
     }
 
 
-def _summarise(record: Mapping[str, Any], accuracy: LabelAccuracy, say: Callable[[str], object]) -> None:
+def _summarise(record: PatchEvaluation, accuracy: LabelAccuracy, say: Callable[[str], object]) -> None:
     ap, f1 = accuracy.average_precision, accuracy.f1
     rows = [
         (name, f"{accuracy.labelled[i]:,}", ap.classes[i], f1.classes[i])
@@ -236,11 +229,12 @@ def _summarise(record: Mapping[str, Any], accuracy: LabelAccuracy, say: Callable
         if accuracy.labelled[i] or accuracy.predicted[i]
     ]
     say_table(say, ("class", "labelled", "AP", "F1"), rows)
-    patches, backend = record["patches"], record["backend"]
+    assert isinstance(record.model, ModelRecord)
+    assert record.backend
     say(
-        f"{record['name']}: {patches['evaluated']:,} patches with {record['model']['name']} on "
-        f"{record['backend_name']} at {backend['precision']}, {record['patches_per_second']:.1f}/s; "
-        f"left out: {listed(patches['left_out'])}"
+        f"{record.name}: {record.patches.evaluated:,} patches with {record.model.name} on "
+        f"{record.backend_name} at {record.backend['precision']}, {record.patches_per_second:.1f}/s; "
+        f"left out: {listed(record.patches.left_out)}"
     )
     say(f"AP macro {figure(ap.macro)}, micro {figure(ap.micro)}; F1 macro {figure(f1.macro)}, micro {figure(f1.micro)}")
     say(f"macro: over the {np.count_nonzero(accuracy.labelled)} classes with a label")

@@ -10,7 +10,7 @@ from typing import Any
 from benexp.config.schema import Execution
 from benexp.core import cores
 from benexp.core.errors import BenexpError, one_line
-from benexp.execution.worker import surroundings
+from benexp.execution.worker import worker_environment
 
 FOR_TILES = "tile"
 """What a worker has one of, and every tile takes: two tiles at once would need twice the memory."""
@@ -55,7 +55,7 @@ def _local(settings: Execution) -> Iterator[Any]:
                 threads_per_worker=settings.threads,
                 memory_limit=settings.memory,
                 resources={FOR_TILES: 1},
-                env=surroundings(share),
+                env=worker_environment(share),
                 dashboard_address="127.0.0.1:8787",
                 silence_logs=logging.CRITICAL,
             )
@@ -89,7 +89,7 @@ def slurm_cluster(settings: Execution) -> Any:
         raise BenexpError(f"execution.slurm needs dask_jobqueue: {INSTALL}") from error
     slurm = settings.slurm
     memory = [f"export DASK_{key.upper().replace('.', '__')}=False" for key in MEMORY]
-    environment = [f"export {key}={value}" for key, value in surroundings(slurm.cores).items()]
+    environment = [f"export {key}={value}" for key, value in worker_environment(slurm.cores).items()]
     return SLURMCluster(
         queue=slurm.partition,
         account=slurm.account,

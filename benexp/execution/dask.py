@@ -13,7 +13,7 @@ from typing import Any, Self
 from benexp.config.schema import Execution
 from benexp.core.errors import BenexpError, one_line
 from benexp.execution.clusters import FOR_TILES, cluster, import_distributed
-from benexp.execution.worker import Bench, Outcome, Task, Workshop
+from benexp.execution.worker import Call, Outcome, WorkerRuntime, WorkerTask
 from benexp.version import __version__
 
 log = logging.getLogger("benexp")
@@ -29,14 +29,14 @@ NOISY = ("distributed", "tornado", "asyncio")
 RESUME = "what was classified is kept, and the same command goes on from there"
 
 
-class DaskEngine:
-    """A client of a scheduler, whose workers each open the workshop once, when their first task comes."""
+class DaskPool:
+    """A client of a scheduler, whose workers each open the task once, when their first task comes."""
 
     shares_chunks = True
 
-    def __init__(self, workshop: Workshop, settings: Execution) -> None:
+    def __init__(self, task: WorkerTask, settings: Execution) -> None:
         self._distributed = import_distributed()
-        self._workshop = workshop
+        self._task = task
         self._settings = settings
         self._stack = contextlib.ExitStack()
         self._client: Any = None
@@ -50,7 +50,7 @@ class DaskEngine:
             self._compare_versions()
             self._forget_the_dead()
             self._name = f"{PREFIX}{self._client.id}"
-            self._client.register_plugin(_plugin(self._workshop), name=self._name)
+            self._client.register_plugin(_plugin(self._task), name=self._name)
             stack.callback(self._quietly, self._client.unregister_worker_plugin, self._name)
             if self._settings.address:
                 self.workers = len(self._addresses())
@@ -63,17 +63,17 @@ class DaskEngine:
     ) -> None:
         self._stack.close()
 
-    def outcomes(self, method: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
-        """See Engine."""
+    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+        """See WorkerPool."""
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # Other people's workers need not know what a tile is to be able to take one.
         limits = {FOR_TILES: 1} if method == "tile" and not self._settings.address else None
         run = uuid.uuid4().hex[:8]
         waiting: dict[Any, int] = {}
         try:
-            for number, task in enumerate(tasks):
+            for number, call in enumerate(calls):
                 future = self._client.submit(
-                    *(_work, self._name, __version__, method, task),
+                    *(_work, self._name, __version__, method, call),
                     key=f"{method}-{run}-{number}",
                     pure=False,
                     resources=limits,
@@ -206,15 +206,15 @@ def _refusal(worker: str, found: str) -> BenexpError:
     )
 
 
-def _plugin(workshop: Workshop) -> Any:
+def _plugin(task: WorkerTask) -> Any:
     from distributed import WorkerPlugin
 
     class Keeper(WorkerPlugin):  # type: ignore[misc]
-        """Keeps a worker's bench, also of one that comes later."""
+        """Keeps a worker's runtime, also of one that comes later."""
 
-        def __init__(self, workshop: Workshop) -> None:
-            self._workshop = workshop
-            self.bench: Bench | None = None
+        def __init__(self, task: WorkerTask) -> None:
+            self._task = task
+            self.runtime: WorkerRuntime | None = None
 
         def setup(self, worker: Any) -> None:
             # Only those that dask started for us on this machine have numbers for names.
@@ -222,21 +222,21 @@ def _plugin(workshop: Workshop) -> Any:
             if number is not None:
                 # Ctrl-C reaches them too, but the run stops them itself.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self.bench = Bench(self._workshop, number)
+            self.runtime = WorkerRuntime(self._task, number)
 
         def teardown(self, worker: Any) -> None:
-            if self.bench:
-                self.bench.close()
+            if self.runtime:
+                self.runtime.close()
 
-    return Keeper(workshop)
+    return Keeper(task)
 
 
-def _work(name: str, version: str, method: str, task: Task) -> Outcome:
-    """In a worker: call the workshop that the run of this name left with it."""
+def _work(name: str, version: str, method: str, call: Call) -> Outcome:
+    """In a worker: call the task that the run of this name left with it."""
     from distributed import get_worker
 
     worker = get_worker()
     # Here too: some come later than the run began.
     if version != __version__:
         return Outcome(None, _refusal(worker.address, __version__), ())
-    return worker.plugins[name].bench.do(method, task)  # type: ignore[no-any-return]
+    return worker.plugins[name].runtime.do(method, call)  # type: ignore[no-any-return]

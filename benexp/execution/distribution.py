@@ -1,4 +1,4 @@
-"""Tiles spread over workers: each to one of them, or its chunks to all."""
+"""Tiles distributed over workers: each to one of them, or its chunks to all."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -7,64 +7,77 @@ from typing import Any
 from benexp.config.schema import Config
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
-from benexp.execution.worker import Engine, Task, tell
-from benexp.execution.worker_task import TileWorkshop
-from benexp.mapping.grid import Chunk, PatchGrid
+from benexp.execution.worker import Call, WorkerPool, log_messages
+from benexp.execution.worker_task import ClassifyTask
+from benexp.mapping import pipeline
+from benexp.mapping.grid import Chunk, PatchGrid, ProbabilityGrid
 from benexp.mapping.pipeline import Answers
-from benexp.models.spec import ModelSpec
+from benexp.mapping.plausibility import Content
+from benexp.mapping.resume import UnfinishedGrid
 from benexp.products import open_product
 from benexp.products.tile import Tile
-
-
-def engine(config: Config, overrides: Sequence[str], spec: ModelSpec, found: Sequence[Path]) -> Engine:
-    """The workers that the configuration asks for, not started yet."""
-    workshop = TileWorkshop(config, overrides, spec, found)
-    if config.execution.name == "dask":
-        from benexp.execution.dask import DaskEngine
-
-        return DaskEngine(workshop, config.execution)
-    from benexp.execution.local import Processes
-
-    return Processes(workshop, min(config.execution.workers, len(found)))
-
+from benexp.runs.plan import RunPlan
+from benexp.runs.tile_run import Outcomes, run_tiles
 
 RENDERING = 0.25
-"""How much of a tile's time is left to the one place that renders, where its chunks are classified by all workers."""
+"""Share of a tile's time that its rendering takes, in one process, where its chunks are classified by all workers."""
 
 
-def whole_tiles(engine: Engine, found: Sequence[Path]) -> Sequence[Path]:
+def distribute(plan: RunPlan, config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> Outcomes:
+    """Classify the plan's products by workers: tiles while there is one for each, then the chunks of those left."""
+    # Or every worker would export the model for itself.
+    plan.make_artefact()
+    with _pool(config, ClassifyTask(config, overrides, plan.spec, plan.products), len(plan.products)) as pool:
+        whole = whole_tiles(pool, plan.products)
+        taken = set()
+        for product, outcome in _classify_tiles(pool, whole, say):
+            taken |= set() if isinstance(outcome, BenexpError) else {outcome.tile}
+            yield product, outcome
+        yield from run_tiles(plan, plan.products[len(whole) :], RemoteClassifier(plan, pool), say, taken)
+
+
+def _pool(config: Config, task: ClassifyTask, products: int) -> WorkerPool:
+    """The workers that the configuration asks for, not started yet."""
+    if config.execution.name == "dask":
+        from benexp.execution.dask import DaskPool
+
+        return DaskPool(task, config.execution)
+    from benexp.execution.local import LocalPool
+
+    return LocalPool(task, min(config.execution.workers, products))
+
+
+def whole_tiles(pool: WorkerPool, products: Sequence[Path]) -> Sequence[Path]:
     """Those products that go to one worker each; the chunks of the last ones go to all, where that is sooner done.
 
     Left over from full rounds, n tiles take as long as one if each has a worker. In chunks they take n times as long
     as one that all workers share, and as its rendering, which nobody shares.
     """
-    left = len(found) % engine.workers
-    shared = engine.shares_chunks and left * (1 / engine.workers + RENDERING) < 1
-    return found[: len(found) - left] if shared else found
+    left = len(products) % pool.workers
+    shared = pool.shares_chunks and left * (1 / pool.workers + RENDERING) < 1
+    return products[: len(products) - left] if shared else products
 
 
-def classify_tiles(
-    engine: Engine, products: Sequence[Path], say: Callable[[str], object]
-) -> Iterator[tuple[Path, dict[str, Any] | BenexpError]]:
-    """Each product as one task; its record, or why there is none, as they come."""
+def _classify_tiles(pool: WorkerPool, products: Sequence[Path], say: Callable[[str], object]) -> Outcomes:
+    """Each product as one call; its record, or why there is none, as they come."""
     names: dict[str, Path] = {}
     todo = []
     for product in products:
         name = _name(product)
         if name in names:
-            # Told before two workers meet in one folder.
+            # Refused before two workers meet in one folder.
             yield product, BenexpError(f"{product}: its results would overwrite those of another {name}: rename it")
         else:
             todo.append(product)
             names |= {name: product} if name else {}
-    for number, outcome in engine.outcomes("tile", [(product.absolute(),) for product in todo]):
-        tell(outcome)
+    for number, outcome in pool.outcomes("tile", [(product.absolute(),) for product in todo]):
+        log_messages(outcome)
         if outcome.error:
             yield todo[number], outcome.error
         else:
-            record, said = outcome.value
-            for text in said:
-                say(text)
+            record, lines = outcome.value
+            for line in lines:
+                say(line)
             yield todo[number], record
 
 
@@ -72,37 +85,49 @@ def _name(product: Path) -> str | None:
     try:
         return open_product(product).name
     except BenexpError:
-        return None  # its worker will say why
+        return None  # its worker raises the error again
 
 
-class Elsewhere:
-    """A tile whose chunks are classified by an engine's workers."""
+class RemoteClassifier:
+    """Has the chunks of a tile classified by the workers of a pool. See runs.tile_grid.Classifier."""
 
-    def __init__(self, engine: Engine, product: Path, tile: Tile, patches: PatchGrid, chunk_size: int) -> None:
-        self._engine = engine
-        self._task = (product.absolute(), tile.stamp, tile.fingerprint)
-        self._numbers = {_corner(chunk): number for number, chunk in enumerate(patches.chunks(chunk_size))}
-        self._backend: dict[str, Any] | None = None
+    def __init__(self, plan: RunPlan, pool: WorkerPool) -> None:
+        self._plan = plan
+        self._pool = pool
 
-    def answered(self, chunks: Sequence[Chunk], clocks: StageClocks) -> Generator[tuple[Chunk, Answers], None, None]:
-        """The answers for `chunks`, as they come; how long they took is added to `clocks`."""
-        tasks = [(*self._task, self._numbers[_corner(chunk)]) for chunk in chunks]
-        for index, parcel in self._values("chunk", tasks):
-            self._backend = self._backend or parcel.backend
-            for stage, seconds in parcel.seconds.items():
-                clocks.add(stage, seconds)
-            yield chunks[index], parcel.answers(chunks[index].window.shape)
+    def classify(
+        self, tile: Tile, patches: PatchGrid, unfinished: UnfinishedGrid, content: Content, clocks: StageClocks
+    ) -> tuple[ProbabilityGrid, dict[str, Any]]:
+        """See Classifier."""
+        chunk_size = self._plan.chunking.chunk_size
+        numbers = {_corner(chunk): number for number, chunk in enumerate(patches.chunks(chunk_size))}
+        product = (tile.product.path.absolute(), tile.stamp, tile.fingerprint)
+        backend: dict[str, Any] = {}
 
-    def describe(self) -> dict[str, Any]:
-        """What the first worker that answered says of its backend."""
-        for _, description in self._values("describe", [()]) if self._backend is None else ():
-            self._backend = description
-        assert self._backend
-        return self._backend
+        def answered(chunks: Sequence[Chunk]) -> Generator[tuple[Chunk, Answers], None, None]:
+            calls = [(*product, numbers[_corner(chunk)]) for chunk in chunks]
+            for index, result in self._values("chunk", calls):
+                backend.update(backend or result.backend)
+                for stage, seconds in result.seconds.items():
+                    clocks.add(stage, seconds)
+                yield chunks[index], result.answers(chunks[index].window.shape)
 
-    def _values(self, method: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
-        for index, outcome in self._engine.outcomes(method, tasks):
-            tell(outcome)
+        grid = pipeline.gather(
+            answered,
+            patches,
+            len(self._plan.spec.classes),
+            chunk_size=chunk_size,
+            clocks=clocks,
+            unfinished=unfinished,
+            content=content,
+        )
+        for _, description in self._values("describe", [()]) if not backend else ():
+            backend.update(description)
+        return grid, backend
+
+    def _values(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        for index, outcome in self._pool.outcomes(method, calls):
+            log_messages(outcome)
             if outcome.error:
                 raise outcome.error
             yield index, outcome.value

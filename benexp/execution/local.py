@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from benexp.core import cores
 from benexp.core.errors import BenexpError
-from benexp.execution.worker import Bench, Outcome, Task, Workshop, surroundings
+from benexp.execution.worker import Call, Outcome, WorkerRuntime, WorkerTask, worker_environment
 
 log = logging.getLogger("benexp")
 
@@ -26,7 +26,7 @@ RETRIES = 3
 PATIENCE = 10
 """Seconds in which a process whose parent died may tidy up."""
 
-_bench: Bench | None = None
+_runtime: WorkerRuntime | None = None
 """Of a worker: the one thing it keeps."""
 
 
@@ -38,14 +38,14 @@ class _Context(SpawnContext):
     Process = _Worker
 
 
-class Processes:
-    """So many processes, of which each opens the workshop once; together they use the cores there are."""
+class LocalPool:
+    """So many processes, of which each opens the task once; together they use the cores there are."""
 
     shares_chunks = False
 
-    def __init__(self, workshop: Workshop, workers: int) -> None:
+    def __init__(self, task: WorkerTask, workers: int) -> None:
         self.workers = workers
-        self._workshop = workshop
+        self._task = task
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -56,15 +56,15 @@ class Processes:
     ) -> None:
         self._stop()
 
-    def outcomes(self, method: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
-        """See Engine."""
-        together, alone = deque(range(len(tasks))), deque[int]()
+    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+        """See WorkerPool."""
+        together, alone = deque(range(len(calls))), deque[int]()
         deaths = Counter[int]()
         while together or alone:
             # What was often under way when a process died comes last, by itself: then it is known who kills.
             queue = together or deque([alone.popleft()])
             at_once = self.workers if queue is together else 1
-            killed = yield from self._until_one_dies(method, tasks, queue, at_once)
+            killed = yield from self._until_one_dies(method, calls, queue, at_once)
             if not killed:
                 continue
             # When a process dies, the pool stops the others too: they go on from the chunks they had saved.
@@ -78,7 +78,7 @@ class Processes:
             alone.extend(number for number in killed if deaths[number] >= RETRIES)
 
     def _until_one_dies(
-        self, method: str, tasks: Sequence[Task], queue: deque[int], at_once: int
+        self, method: str, calls: Sequence[Call], queue: deque[int], at_once: int
     ) -> Generator[tuple[int, Outcome], None, list[int]]:
         """Work through the numbers in `queue`; those that were under way when a process died, if one did."""
         under_way: dict[Future[Outcome], int] = {}
@@ -87,7 +87,7 @@ class Processes:
             while queue and not killed and len(under_way) < at_once:
                 number = queue.popleft()
                 try:
-                    under_way[self._started().submit(_work, method, tasks[number])] = number
+                    under_way[self._started().submit(_work, method, calls[number])] = number
                 except BrokenProcessPool:
                     killed.append(number)  # an idle one died
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -106,7 +106,7 @@ class Processes:
             context: Any = _Context()
             share = max(1, cores.available() // self.workers)
             self._pool = ProcessPoolExecutor(
-                self.workers, context, _begin, (self._workshop, context.Value("i", 0), surroundings(share))
+                self.workers, context, _begin, (self._task, context.Value("i", 0), worker_environment(share))
             )
         return self._pool
 
@@ -127,22 +127,22 @@ def _deadly() -> BenexpError:
     )
 
 
-def _begin(workshop: Workshop, counter: Any, environment: dict[str, str]) -> None:
+def _begin(task: WorkerTask, counter: Any, environment: dict[str, str]) -> None:
     """Be a worker. Ctrl-C reaches the parent alone, which then knows what it stops."""
-    global _bench
+    global _runtime
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     os.environ.update(environment)
     with counter.get_lock():
         number, counter.value = counter.value, counter.value + 1
-    _bench = Bench(workshop, number)
+    _runtime = WorkerRuntime(task, number)
 
 
-def _work(method: str, task: Task) -> Outcome:
-    assert _bench
+def _work(method: str, call: Call) -> Outcome:
+    assert _runtime
     try:
-        return _bench.do(method, task)
+        return _runtime.do(method, call)
     except SystemExit:
         # Else the pool's code would take it for an answer, and wait for more work for ever.
         os._exit(1)

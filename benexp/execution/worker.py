@@ -1,4 +1,4 @@
-"""What workers are given to do, and what they answer, whatever starts them."""
+"""The contract between a run and its workers, whatever starts them."""
 
 import logging
 import threading
@@ -13,12 +13,12 @@ from benexp.core.errors import BenexpError, one_line
 
 log = logging.getLogger("benexp")
 
-Task = tuple[Any, ...]
-"""Arguments of one call: paths, numbers and small arrays."""
+Call = tuple[Any, ...]
+"""Arguments of one call of a worker task: paths, numbers and small arrays."""
 
 
-class Workshop(Protocol):
-    """What a worker opens once and keeps. It travels to workers closed: paths, configuration and small arrays."""
+class WorkerTask(Protocol):
+    """The work that a worker opens once and keeps. It is sent to workers closed: paths, configuration, small arrays."""
 
     def open(self, number: int | None) -> None:
         """Once, in the worker, which is that of this number on its machine; None where others number their workers."""
@@ -28,68 +28,68 @@ class Workshop(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call came to."""
+    """The result of one call: a value or an error."""
 
     value: Any
     error: BenexpError | None
     messages: Sequence[tuple[int, str]]
-    """Level and text of what benexp said in the worker since the last outcome: nobody looks on there."""
+    """Level and text of what benexp logged in the worker since the last outcome."""
 
 
-class Engine(AbstractContextManager["Engine"], Protocol):
-    """Workers, each with the workshop open; started on entering, stopped on leaving."""
+class WorkerPool(AbstractContextManager["WorkerPool"], Protocol):
+    """Workers, each with the task open; started on entering, stopped on leaving."""
 
     workers: int
     """How many there are, or will be."""
     shares_chunks: bool
     """Whether the chunks of one tile are worth sharing out: on one machine the tile's own threads do as well."""
 
-    def outcomes(self, method: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
-        """What `workshop.method(*task)` comes to, with the index of the task, in the order in which they end.
+    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+        """The outcomes of `task.method(*call)`, each with the index of its call, in the order in which they end.
 
         Work of a worker that dies is done again elsewhere, a few times. Raises BenexpError where no worker is left, or
-        the engine itself is lost.
+        the pool itself is lost.
         """
         ...
 
 
-class Bench:
-    """The worker's end: the one open workshop, and what was said meanwhile. Several threads may call it."""
+class WorkerRuntime:
+    """The worker's side: its one open task, and the log messages since the last outcome. Any thread may call it."""
 
-    def __init__(self, workshop: Workshop, number: int | None = None) -> None:
-        self._workshop = workshop
+    def __init__(self, task: WorkerTask, number: int | None = None) -> None:
+        self._task = task
         self._number = number
         self._is_open = False
         self._turn = threading.Lock()
-        self._ear = _Ear()
-        log.addHandler(self._ear)
+        self._messages = _Messages()
+        log.addHandler(self._messages)
         log.setLevel(logging.INFO)
 
-    def do(self, method: str, task: Task) -> Outcome:
-        """Call a method of the workshop, which is opened first where it is not."""
+    def do(self, method: str, call: Call) -> Outcome:
+        """Call a method of the task, which is opened first where it is not."""
         value, failure = None, None
         try:
             with self._turn:
                 if not self._is_open:
-                    self._workshop.open(self._number)
+                    self._task.open(self._number)
                     self._is_open = True
-            value = getattr(self._workshop, method)(*task)
+            value = getattr(self._task, method)(*call)
         except BenexpError as error:
             # Told apart from what ends a worker. A copy: causes and tracebacks hold what cannot travel.
             failure = BenexpError(str(error))
         except Exception as error:
             failure = BenexpError(f"unexpected {one_line(error)} (in a worker)")
-        return Outcome(value, failure, self._ear.drained())
+        return Outcome(value, failure, self._messages.drained())
 
     def close(self) -> None:
-        log.removeHandler(self._ear)
+        log.removeHandler(self._messages)
         if self._is_open:
             self._is_open = False
-            self._workshop.close()
+            self._task.close()
 
 
-class _Ear(logging.Handler):
-    """Keeps what is said, for somebody else to say."""
+class _Messages(logging.Handler):
+    """Keeps log messages, to be logged where the run is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,12 +105,12 @@ class _Ear(logging.Handler):
         return kept
 
 
-def surroundings(cores: int) -> dict[str, str]:
+def worker_environment(cores: int) -> dict[str, str]:
     """The environment of a worker that shares a machine with others: its cores, and no progress bar of its own."""
     return {SHARE: str(cores), "TQDM_DISABLE": "1"}
 
 
-def tell(outcome: Outcome) -> None:
-    """Say here what was said in the worker."""
+def log_messages(outcome: Outcome) -> None:
+    """Log here what was logged in the worker."""
     for level, text in outcome.messages:
         log.log(level, "%s", text)

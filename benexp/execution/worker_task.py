@@ -1,4 +1,4 @@
-"""Classifying in workers: whole tiles, or the chunks of one whose grid is gathered elsewhere."""
+"""The task of workers: whole tiles, or chunks of a tile whose grid another process gathers."""
 
 import dataclasses
 import itertools
@@ -21,49 +21,48 @@ from benexp.mapping.plausibility import tally
 from benexp.measure.nvml import gpu
 from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
-from benexp.runs.backend_setup import LazyBackend
+from benexp.records.run import RunRecord
+from benexp.runs.backend_choice import BackendChoice, LazyBackend
 from benexp.runs.inputs import open_input
-from benexp.runs.quantization import calibration_for_backend
-from benexp.tasks.classify import Job, checked_layers
+from benexp.runs.plan import plan_run
+from benexp.runs.tile_grid import LocalClassifier
+from benexp.runs.tile_run import run_tile
 
 
 @dataclasses.dataclass(frozen=True)
-class Parcel:
-    """What is sent back of one chunk: kilobytes."""
+class ChunkResult:
+    """The answers for one chunk as they are sent: kilobytes."""
 
     probabilities: npt.NDArray[np.float32]
     classified: npt.NDArray[np.bool_]
     valid: bytes
-    """Bits, squeezed: most chunks are valid all over."""
+    """Bits, compressed: most chunks are valid all over."""
     tally: npt.NDArray[np.int64]
     seconds: dict[str, float]
     backend: dict[str, Any]
 
     def answers(self, shape: tuple[int, int]) -> Answers:
-        """What is in it, of a window of this shape [h, w]."""
+        """The answers, of a window of this shape [h, w]."""
         bits = np.frombuffer(zlib.decompress(self.valid), np.uint8).reshape(shape[0], -1)
         valid = np.unpackbits(bits, axis=1, count=shape[1]).astype(bool)
         return Answers(self.probabilities, self.classified, valid, self.tally)
 
 
-class TileWorkshop:
-    """A worker's one backend, and the tile whose chunks it is at."""
+class ClassifyTask:
+    """A worker's plan, its one backend, and the tile whose chunks it classifies. See WorkerTask."""
 
-    def __init__(self, config: Config, overrides: Sequence[str], spec: ModelSpec, found: Sequence[Path]) -> None:
+    def __init__(self, config: Config, overrides: Sequence[str], spec: ModelSpec, products: Sequence[Path]) -> None:
         # Workers may be in other folders.
         self._config = dataclasses.replace(config, output_folder=str(Path(config.output_folder).absolute()))
         self._overrides = list(overrides)
         self._spec = dataclasses.replace(spec, path=spec.path.absolute())
-        self._found = list(found)
+        self._products = list(products)
 
     def open(self, number: int | None) -> None:
-        """See Workshop. The backend opens when the first chunk needs it."""
-        config, spec = self._config, self._spec
-        self._calibration = calibration_for_backend(self._found, config, spec)
-        backend = config.backend | on_its_gpu(config.backend, number)
-        self._backend = LazyBackend(
-            backend, spec, tolerances=config.export.tolerance, calibration=self._calibration
-        ).__enter__()
+        """Resolve the plan, as worker `number` of its machine; the backend opens when the first chunk needs it."""
+        plan = plan_run(self._config, self._overrides, self._products, spec=self._spec)
+        self._plan = dataclasses.replace(plan, backend=on_its_gpu(plan.backend, number))
+        self._backend = LazyBackend(self._plan.make_backend)
         self._tile: Tile | None = None
         self._at: Path | None = None
         self._turn = threading.Lock()
@@ -73,37 +72,33 @@ class TileWorkshop:
             self._tile.close()
         self._backend.__exit__(None, None, None)
 
-    def tile(self, product: Path) -> tuple[dict[str, Any], list[str]]:
-        """Classify a product and write its results; its record, and what there is to say."""
-        said: list[str] = []
-        job = Job(
-            *(product, self._config, self._overrides, self._spec, checked_layers(self._config)),
-            *(self._backend.get, self._calibration, lambda text: said.append(str(text))),
-        )
-        return job.run(taken=()), said
+    def tile(self, product: Path) -> tuple[RunRecord, list[str]]:
+        """Classify a product and write its results; its record, and the lines to print."""
+        lines: list[str] = []
+        classifier = LocalClassifier(self._plan, self._backend.get)
+        return run_tile(self._plan, product, classifier, lambda text: lines.append(str(text))), lines
 
-    def chunk(self, product: Path, stamp: str, fingerprint: str, number: int) -> Parcel:
-        """Read and classify a chunk of a product, which must be what it is where the grid is gathered."""
-        config, clocks = self._config, StageClocks()
+    def chunk(self, product: Path, stamp: str, fingerprint: str, number: int) -> ChunkResult:
+        """Read and classify a chunk of a product, whose files must be those that the gathering process sees."""
+        chunking, clocks = self._plan.chunking, StageClocks()
         tile = self._opened(product)
         # Most workers see the same file system: then the files need not be read as a whole by each.
         if stamp != tile.stamp and fingerprint != tile.fingerprint:
             raise BenexpError(f"{product}: a worker sees another file than here: workers need the same folders")
-        patches = PatchGrid(tile.shape, self._spec.patch_size, config.chunking.stride)
-        chunk = patches.chunks(config.chunking.chunk_size)[number]
+        patches = PatchGrid(tile.shape, self._spec.patch_size, chunking.stride)
+        chunk = patches.chunks(chunking.chunk_size)[number]
         with clocks.stage("load"):
             backend = self._backend.get()
         with clocks.stage("read"):
             pixels, valid = tile.read(chunk.window)
-            held = tally(pixels, valid)
+            counts = tally(pixels, valid)
         with clocks.stage("infer"):
-            min_valid = config.chunking.min_valid
-            answered = pipeline.classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
+            answers = pipeline.classify_chunk(backend, pixels, valid, chunk, patches.patch_size, chunking.min_valid)
         bits = zlib.compress(np.packbits(valid, axis=1).tobytes(), 1)
-        return Parcel(*answered, bits, held, dict(clocks.seconds), backend.describe())
+        return ChunkResult(*answers, bits, counts, dict(clocks.seconds), backend.describe())
 
     def describe(self) -> dict[str, Any]:
-        """What the backend says of itself."""
+        """`describe()` of the backend."""
         return self._backend.get().describe()
 
     def _opened(self, product: Path) -> Tile:
@@ -111,13 +106,14 @@ class TileWorkshop:
             if self._tile is None or self._at != product:
                 if self._tile:
                     self._tile.close()
-                self._tile, self._at = open_input(product, self._config, self._spec.bands, warn=False), product
+                self._tile = open_input(product, self._plan.reading, self._spec.bands, warn=False)
+                self._at = product
             return self._tile
 
 
-def on_its_gpu(backend: dict[str, Any], number: int | None) -> dict[str, str]:
-    """Which GPU worker `number` of a machine takes where several are there and none was named: each the next one."""
-    if number is None or backend.get("device") != "cuda":
-        return {}
+def on_its_gpu(backend: BackendChoice, number: int | None) -> BackendChoice:
+    """The backend of worker `number` of a machine: each takes the next GPU, unless one is named."""
+    if number is None or backend.settings.get("device") != "cuda":
+        return backend
     count = next(index for index in itertools.count() if gpu(f"cuda:{index}") is None)
-    return {"device": f"cuda:{number % count}"} if count > 1 else {}
+    return backend.replace(device=f"cuda:{number % count}") if count > 1 else backend

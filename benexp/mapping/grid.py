@@ -5,21 +5,23 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from benexp.core.errors import BenexpError
 from benexp.core.files import replacing
 from benexp.core.window import Window
+from benexp.records.run import GridOrigin
 
 DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, msgspec.ValidationError),
 )
 """What reading an .npz file raises when its bytes are not those that were saved."""
 _ABOUT = 1 << 20
@@ -167,12 +169,12 @@ class ProbabilityGrid:
             np.zeros(patches.tile_shape, bool),
         )
 
-    def save(self, path: Path, about: dict[str, Any]) -> None:
-        """Write it whole or not at all, with what made it; `about["grid_key"]` says what it may be reused for."""
+    def save(self, path: Path, origin: GridOrigin) -> None:
+        """Write it whole or not at all, with its origin, whose key decides what it may be reused for."""
         with replacing(path) as temporary:
             temporary.write_bytes(
                 packed(
-                    about=np.array(json.dumps(about)),
+                    about=np.array(json.dumps(asdict(origin))),
                     probabilities=self.probabilities,
                     classified=self.classified,
                     valid=np.packbits(self.valid, axis=1),
@@ -180,8 +182,8 @@ class ProbabilityGrid:
             )
 
     @classmethod
-    def load(cls, path: Path, key: str, patches: PatchGrid, classes: int) -> tuple[Self, dict[str, Any]] | None:
-        """The grid saved at `path` and what made it, if its key is this one; None where there is none such.
+    def load(cls, path: Path, key: str, patches: PatchGrid, classes: int) -> tuple[Self, GridOrigin] | None:
+        """The grid saved at `path` and its origin, if its key is this one; None where there is none such.
 
         Raises BenexpError where the file is no grid of these `patches` and so many `classes`.
         """
@@ -193,6 +195,7 @@ class ProbabilityGrid:
                 about = json.loads(str(saved["about"]))
                 if about["grid_key"] != key:
                     return None
+                origin = msgspec.convert(about, GridOrigin)
                 valid = np.unpackbits(saved["valid"], axis=1, count=patches.tile_shape[1]).astype(bool)
                 grid = cls(patches, saved["probabilities"], saved["classified"], valid)
             check_possible(grid.probabilities, grid.classified, (*patches.shape, classes))
@@ -200,7 +203,7 @@ class ProbabilityGrid:
                 raise ValueError("it is of another tile")
         except DAMAGED as error:
             raise BenexpError(f"{path}: not a probability grid ({error}): delete it or say resume=false") from error
-        return grid, about
+        return grid, origin
 
 
 def check_possible(probabilities: npt.NDArray[Any], classified: npt.NDArray[Any], shape: tuple[int, ...]) -> None:

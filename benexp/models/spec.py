@@ -1,38 +1,18 @@
-"""What a model is, apart from its weights: everything downstream is keyed by a ModelSpec."""
+"""A model and the place of its weights: everything downstream is keyed by a ModelSpec."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from benexp.records.model import ModelRecord
 
 
 @dataclass(frozen=True)
-class ModelSpec:
-    """One model, resolved: its weights are at hand and have been hashed.
+class ModelSpec(ModelRecord):
+    """A model with the `path` of its weights: a folder in the published format, or an exported file."""
 
-    `bands` are in the order of the network's input channels; `means` and `stds` are in model DN (reflectance x 10000),
-    one per band. `classes` are the names in the order of the outputs.
-    """
+    path: Path = field(kw_only=True)
 
-    name: str
-    architecture: str
-    """The name timm knows the network by."""
-    bands: tuple[str, ...]
-    means: tuple[float, ...]
-    stds: tuple[float, ...]
-    patch_size: int
-    classes: tuple[str, ...]
-    weights: str
-    """Where they come from: `hub`, `folder`, `random` or `onnx`."""
-    source: str
-    """The repo id, the folder, the seed or the file, in words for tags and reports."""
-    revision: str | None
-    """The resolved commit of the Hub repository; None elsewhere."""
-    weights_hash: str
-    """sha256 of the weights file, hexadecimal; of an exported file its seal."""
-    path: Path
-    """The folder with `config.json` and `model.safetensors`, or the .onnx file."""
-    trained: bool = True
-    """False for random weights, also once they are exported: their maps mean nothing."""
-    precision: str = "fp32"
-    """What the weights are stored at: another for exported files only."""
-    batch: int | None = None
-    """How many patches at once an exported file takes; None: any."""
+    @property
+    def record(self) -> ModelRecord:
+        """The model without its path, which records leave out."""
+        return ModelRecord(**{one.name: getattr(self, one.name) for one in fields(ModelRecord)})

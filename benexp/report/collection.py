@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from benexp.config.schema import digest
+from benexp.records.run import RUN
 from benexp.report.stac import (
     CLASSIFICATION,
     COG,
@@ -25,11 +26,9 @@ from benexp.report.stac import (
 
 log = logging.getLogger("benexp")
 
-RECORD = "run.json"
 
-
-def write_collection(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Write collection.json over the items of the tiles that lie below, of this run (whose record it is) and of others.
+def write_collection(folder: Path, config_hash: str) -> Path:
+    """Write collection.json over the items of the tiles that lie below, of this run, whose hash it is, and of others.
 
     There is one at least. Those of another configuration keep the name of its collection.
     """
@@ -38,7 +37,7 @@ def write_collection(folder: Path, record: Mapping[str, Any]) -> Path:
     lineages = {item["properties"]["processing:lineage"] for item in items.values()}
     how = lineages.pop() if len(lineages) == 1 else "They were made in several ways: each item says in which."
     collection = {
-        **_head(collection_id(record), f"Land cover by {', '.join(models)}"),
+        **_head(collection_id(config_hash), f"Land cover by {', '.join(models)}"),
         "stac_extensions": [PROJECTION, CLASSIFICATION],
         "description": f"Land cover of {len(items)} Sentinel-2 tile{'s' if len(items) > 1 else ''}. {how}",
         "extent": _extent_of(items.values()),
@@ -107,7 +106,7 @@ def _items(folder: Path) -> dict[str, Any]:
     found = {}
     for place in sorted(folder.iterdir()):
         path = place / item_name(place.name)
-        if (place / RECORD).is_file() and path.is_file():
+        if (place / RUN).is_file() and path.is_file():
             try:
                 found[place.name] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:

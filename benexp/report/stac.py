@@ -20,6 +20,7 @@ from rasterio.warp import transform_geom
 from benexp.core.files import replacing
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
+from benexp.records.run import RUN, RunRecord
 from benexp.version import __version__
 from exporters.mlm import classes_of, model_fields, model_links
 
@@ -55,7 +56,7 @@ def item_name(tile: str) -> str:
 
 def write_item(
     path: Path,
-    record: Mapping[str, Any],
+    record: RunRecord,
     spec: ModelSpec,
     sensed: str | None,
     files: Sequence[Path],
@@ -70,22 +71,22 @@ def write_item(
         "type": "Feature",
         "stac_version": STAC,
         "stac_extensions": EXTENSIONS,
-        "id": record["tile"],
+        "id": record.tile,
         **_place(record),
         "properties": _properties(record, spec, sensed),
         "links": [*model_links(spec), *(_upwards() if in_collection else [])],
         "assets": {**_assets(record, spec, files), **_model(spec)},
-        **({"collection": collection_id(record)} if in_collection else {}),
+        **({"collection": collection_id(record.config_hash)} if in_collection else {}),
     }
     write_json(path, item)
 
 
-def collection_id(record: Mapping[str, Any]) -> str:
+def collection_id(config_hash: str) -> str:
     """The same for all tiles that are classified in the same way."""
-    return f"benexp-{record['config_hash'][:12]}"
+    return f"benexp-{config_hash[:12]}"
 
 
-def _place(record: Mapping[str, Any]) -> dict[str, Any]:
+def _place(record: RunRecord) -> dict[str, Any]:
     """The tile's outline in degrees; in two parts where it crosses the antimeridian."""
     west, south, east, north = _bounds(record)
     steps = np.linspace(0, 1, _EDGE_POINTS)
@@ -96,7 +97,7 @@ def _place(record: Mapping[str, Any]) -> dict[str, Any]:
         for step in steps[:-1]
     ]
     outline = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    geometry = transform_geom(CRS.from_user_input(record["crs"]), "EPSG:4326", outline, precision=7)
+    geometry = transform_geom(CRS.from_user_input(record.crs), "EPSG:4326", outline, precision=7)
     parts = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
     boxes = [(*np.min(part[0], axis=0).tolist(), *np.max(part[0], axis=0).tolist()) for part in parts]
     # RFC 7946: a box over the antimeridian begins in the east and ends in the west.
@@ -112,26 +113,26 @@ def _place(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"geometry": geometry, "bbox": box}
 
 
-def _bounds(record: Mapping[str, Any]) -> tuple[float, float, float, float]:
+def _bounds(record: RunRecord) -> tuple[float, float, float, float]:
     """West, south, east, north in the tile's CRS."""
-    (height, width), (a, _, west, _, e, north) = record["shape"], record["transform"]
+    (height, width), (a, _, west, _, e, north) = record.shape, record.transform
     return west, north + e * height, west + a * width, north
 
 
-def _properties(record: Mapping[str, Any], spec: ModelSpec, sensed: str | None) -> dict[str, Any]:
-    backend, chunking = record["backend"], record["config"]["chunking"]
+def _properties(record: RunRecord, spec: ModelSpec, sensed: str | None) -> dict[str, Any]:
+    backend, chunking = record.backend, record.config["chunking"]
     engine, _, version = str(backend.get("engine", "none")).partition(" ")
-    crs = CRS.from_user_input(record["crs"])
+    crs = CRS.from_user_input(record.crs)
     code = crs.to_authority()
     return {
-        "title": f"Land cover of {record['tile']}",
+        "title": f"Land cover of {record.tile}",
         "description": _lineage(record, spec),
         **({"datetime": sensed} if sensed else {"datetime": None, "start_datetime": FIRST, "end_datetime": LAST}),
         "gsd": 10,
-        **_platform(record["tile"]),
+        **_platform(record.tile),
         **({"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt()}),
-        "proj:shape": record["shape"],
-        "proj:transform": record["transform"],
+        "proj:shape": record.shape,
+        "proj:transform": record.transform,
         "proj:bbox": list(_bounds(record)),
         "processing:level": "L4",
         "processing:lineage": _lineage(record, spec),
@@ -143,12 +144,12 @@ def _properties(record: Mapping[str, Any], spec: ModelSpec, sensed: str | None) 
             **{key: chunking[key] for key in ("patch_size", "stride", "blend", "min_valid")},
             "precision": backend["precision"],
         },
-        "benexp:map_hash": record["map_hash"],
+        "benexp:map_hash": record.map_hash,
     }
 
 
-def _lineage(record: Mapping[str, Any], spec: ModelSpec) -> str:
-    chunking = record["config"]["chunking"]
+def _lineage(record: RunRecord, spec: ModelSpec) -> str:
+    chunking = record.config["chunking"]
     words = (
         f"{spec.name} gave the probabilities of {len(spec.classes)} classes in patches of {chunking['patch_size']} "
         f"pixels, {chunking['stride']} pixels apart; a pixel's are a blend ({chunking['blend']}) of those over it."
@@ -181,10 +182,10 @@ def _model(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _assets(record: Mapping[str, Any], spec: ModelSpec, files: Sequence[Path]) -> dict[str, Any]:
-    tile = record["tile"]
+def _assets(record: RunRecord, spec: ModelSpec, files: Sequence[Path]) -> dict[str, Any]:
+    tile = record.tile
     assets = {}
-    for path in [*files, Path("run.json")]:
+    for path in [*files, Path(RUN)]:
         name = path.name.removeprefix(f"{tile}_")
         if path.suffix == ".tif":
             assets[name.removesuffix(".tif")] = _raster(path, name.removesuffix(".tif"), spec)

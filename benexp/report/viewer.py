@@ -1,9 +1,9 @@
 """viewer.html: one self-contained page about a tile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +16,7 @@ from benexp.core.files import replacing
 from benexp.mapping.blending import window_weights
 from benexp.mapping.grid import ProbabilityGrid
 from benexp.mapping.styles import RAMP
+from benexp.records.run import RunRecord
 from benexp.report import embedding, lonlat, page
 from benexp.report.tables import areas
 
@@ -48,7 +49,7 @@ class Picture(NamedTuple):
 
 def write_viewer(
     path: Path,
-    record: Mapping[str, Any],
+    record: RunRecord,
     grid: ProbabilityGrid,
     pictures: Sequence[Picture],
     counts: npt.NDArray[np.int64],
@@ -59,19 +60,19 @@ def write_viewer(
 
     `counts` are pixels per class; `files` will lie in the folder of the page, and have a size where they are there.
     """
-    transform = Affine(*record["transform"])
-    height, width = record["shape"]
+    transform = Affine(*record.transform)
+    height, width = record.shape
     pixel_area = abs(transform.a * transform.e)
     found = areas(counts, pixel_area, classes)
-    grid_part = embedding.embed(grid, window_weights(grid.patches.patch_size, record["config"]["chunking"]["blend"]))
+    grid_part = embedding.embed(grid, window_weights(grid.patches.patch_size, record.config["chunking"]["blend"]))
     shown = {f"picture{i}": picture for i, picture in enumerate(pictures)}
     bits = f"{np.log2(len(classes)):.2f} bits"
     data = {
-        "crs": record["crs"],
+        "crs": record.crs,
         "extent": [transform.c, transform.f + height * transform.e, transform.c + width * transform.a, transform.f],
         "pixel": transform.a,
         "lonlat": {
-            **lonlat.fit(CRS.from_user_input(record["crs"]), transform, (height, width))._asdict(),
+            **lonlat.fit(CRS.from_user_input(record.crs), transform, (height, width))._asdict(),
             "degree": lonlat.DEGREE,
         },
         "grid": grid_part.facts,
@@ -88,7 +89,7 @@ def write_viewer(
         ],
         "pictures": [{"id": key, "name": p.name, "bands": p.bands} for key, p in shown.items()],
         "results": [list(result[:2]) for result in RESULTS],
-        "geotiffs": _geotiffs(record["tile"], files),
+        "geotiffs": _geotiffs(record.tile, files),
         "ramp": RAMP,
         "ends": {"confidence": ["0", "1"], "entropy": [f"{bits}, undecided", "0, sure"], "gap": ["0", "1"]},
     }
@@ -99,16 +100,16 @@ def write_viewer(
         policy=_policy(scripts),
         styles=page.styles(STYLES),
         scripts=scripts,
-        title=record["tile"],
+        title=record.tile,
         record=record,
-        warnings=record["warnings"],
+        warnings=record.warnings,
         notices=grid_part.notices,
         km2=f"{int(counts.sum()) * pixel_area / 1e6:,.1f}",
         data=data,
         blobs=grid_part.blobs | dict(zip(shown, addresses, strict=True)),
         results=RESULTS,
         facts=_facts(record),
-        slowest=max([*record["stage_seconds"].values(), 1e-9]),
+        slowest=max([*record.stage_seconds.values(), 1e-9]),
         files=[
             (file.name, quote(file.name), page.size(file.stat().st_size) if file.exists() else "") for file in files
         ],
@@ -124,22 +125,22 @@ def _geotiffs(tile: str, files: Sequence[Path]) -> dict[str, str]:
     return {layer: found[name] for layer in layers if (name := f"{tile}_{layer}.tif") in found}
 
 
-def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(record: RunRecord) -> list[tuple[str, str]]:
     """What the page says about the run, as (label, value)."""
-    model, backend, chunking = record["model"], record["backend"], record["config"]["chunking"]
-    height, width = record["shape"]
+    model, backend, chunking = record.model, record.backend, record.config["chunking"]
+    height, width = record.shape
     return [
-        ("Model", model["name"]),
-        ("Weights", f"{model['weights']}: {model['source']}"),
-        ("Revision", model["revision"] or f"none; sha256 {model['weights_hash'][:16]}"),
-        ("Backend", record["backend_name"]),
+        ("Model", model.name),
+        ("Weights", f"{model.weights}: {model.source}"),
+        ("Revision", model.revision or f"none; sha256 {model.weights_hash[:16]}"),
+        ("Backend", record.backend_name),
         ("Precision", backend["precision"]),
         ("Device", backend["device"]),
         ("Patch and stride", f"{chunking['patch_size']} px, {chunking['stride']} px"),
-        ("Patches", f"{record['patches']['classified']:,} of {record['patches']['all']:,} classified"),
+        ("Patches", f"{record.patches.classified:,} of {record.patches.all:,} classified"),
         ("Size", f"{width:,} x {height:,} px"),
-        ("Coordinates", record["crs"]),
-        ("Map", f"sha256 {record['map_hash'][:16]}"),
+        ("Coordinates", record.crs),
+        ("Map", f"sha256 {record.map_hash[:16]}"),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from benexp.config.groups import conf_folder, groups
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
-from benexp.runs.backend_setup import backend_class
+from benexp.runs.backend_choice import BackendChoice, choose_backend
 
 SHARED = ("batch_size", "threads", "allow_fallback")
 """Keys of `backend` that hold for all that are compared, where the user says them."""
@@ -18,10 +18,10 @@ TAKES = "takes name, name:precision or name:precision:device"
 
 @dataclass(frozen=True)
 class Entry:
-    """One of `backends`: `label` as the user wrote it, `settings` as `backend` would hold them."""
+    """One of `backends`: `label` is as the user wrote it."""
 
     label: str
-    settings: Mapping[str, Any]
+    backend: BackendChoice
 
     @property
     def file(self) -> str:
@@ -48,7 +48,7 @@ def entries_of(config: Config, overrides: Sequence[str]) -> list[Entry]:
     entries = [_entry(label, shared) for label in config.backends]
     for index, entry in enumerate(entries):
         for other in entries[:index]:
-            if entry.file == other.file or entry.settings == other.settings:
+            if entry.file == other.file or entry.backend.settings == other.backend.settings:
                 raise BenexpError(
                     f"backends=[{','.join(config.backends)}]: {other.label} and {entry.label} are the same"
                 )
@@ -63,10 +63,9 @@ def _entry(label: str, shared: Mapping[str, Any]) -> Entry:
     settings = {"_target_": name} if "." in name else _settings(name, label)
     settings = {**settings, **shared, **dict(zip(("precision", "device"), rest, strict=False))}
     try:
-        backend_class(settings)
+        return Entry(label, choose_backend(settings))
     except BenexpError as error:
         raise BenexpError(f"backends: {label}: {error}") from error
-    return Entry(label, settings)
 
 
 def _settings(name: str, label: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from benexp.core.installed import has_torch
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
-from benexp.runs.backend_setup import backend_class, exported_at, make_backend
+from benexp.runs.backend_choice import choose_backend
 from exporters.calibration import Calibration
 
 Verdict = Literal["works", "not installed", "falls back", "does not work", "crashed", "not tried"]
@@ -57,7 +57,7 @@ class Outcome:
 
 def trials_of(backend: Mapping[str, Any]) -> list[Trial]:
     """A trial for every device and precision that the backend's class says it has."""
-    found = backend_class(backend)
+    found = choose_backend(backend).kind
     return [Trial(precision, device) for device in found.devices for precision in found.precisions]
 
 
@@ -145,15 +145,16 @@ def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[st
         read=lambda: varied_patches(spec.bands, CALIBRATION, spec.patch_size, seed=3),
     )
     engine_is_there = False
+    choice = choose_backend(backend)
     try:
-        backend_class(backend).ensure_available()
+        choice.kind.ensure_available()
         engine_is_there = True
-        return "works", _run(make_backend(backend, spec, tolerances=tolerances, calibration=calibration))
+        return "works", _run(choice.make(spec, tolerances=tolerances, calibration=calibration))
     except FallbackError as error:
         return "falls back", str(error)
     except BenexpError as error:
         cause = error.__cause__
-        if engine_is_there and spec.weights != "onnx" and exported_at(backend) and not has_torch():
+        if engine_is_there and spec.weights != "onnx" and choice.exported_at and not has_torch():
             return (
                 "not tried",
                 "the engine is installed, but making a file for it needs torch: or name model=onnx model.path=FILE",

@@ -5,11 +5,10 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benexp.config.schema import Config
+from benexp.config.schema import Chunking, Config
 from benexp.core import cores
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
@@ -20,8 +19,8 @@ from benexp.measure.environment import available_memory
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
-from benexp.runs.backend_setup import backend_class
-from benexp.runs.inputs import open_input
+from benexp.runs.backend_choice import BackendChoice
+from benexp.runs.inputs import Reading, open_input
 
 log = logging.getLogger("benexp")
 
@@ -50,11 +49,23 @@ class Estimate:
     disk_bytes: int
 
 
-def estimate(tile: Tile, config: Config, layers: Sequence[Format], spec: ModelSpec | None = None) -> Estimate:
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """The size of a run, as `dry_run=true` prints it."""
+
+    tile: str
+    pixels: str
+    patches: int
+    chunks: int
+    memory_gb: float
+    disk_gb: float
+
+
+def estimate(
+    tile: Tile, chunking: Chunking, backend: BackendChoice, layers: Sequence[Format], spec: ModelSpec | None = None
+) -> Estimate:
     """What a tile takes that is classified into these layers, by a model whose weights need not be at hand."""
-    chunks = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride).chunks(
-        config.chunking.chunk_size
-    )
+    chunks = PatchGrid(tile.shape, chunking.patch_size, chunking.stride).chunks(chunking.chunk_size)
     chunk = max(c.window.height * c.window.width for c in chunks) * len(tile.bands) * 2
     pixels = tile.shape[0] * tile.shape[1]
     pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in layers)
@@ -64,19 +75,19 @@ def estimate(tile: Tile, config: Config, layers: Sequence[Format], spec: ModelSp
     # Chunks: one being read, one waiting, one being classified.
     reading = min(3, len(chunks)) * chunk + tile.cache_bytes
     written = min(CACHE, pixels * pixel_bytes)
-    memory = BASE + reading + pixels + rendering + written + _engine(config, spec)
+    memory = BASE + reading + pixels + rendering + written + _engine(backend, spec)
     return Estimate(round(memory), round(COMPRESSED * pixels * pixel_bytes))
 
 
-def _engine(config: Config, spec: ModelSpec | None) -> float:
-    needs = backend_class(config.backend).needs
+def _engine(backend: BackendChoice, spec: ModelSpec | None) -> float:
+    needs = backend.kind.needs
     if needs == "nothing":
         return 0.0
     weights = WEIGHTS
     if spec:
         files = [spec.path] if spec.path.is_file() else [*spec.path.glob("*.safetensors")]
         weights = sum(file.stat().st_size for file in files)
-    batch = config.backend.get("batch_size", 32)
+    batch = backend.settings.get("batch_size", 32)
     patches = batch if isinstance(batch, int) else 32
     return ENGINES.get(needs, max(ENGINES.values())) + COPIES * weights + patches * PER_PATCH
 
@@ -106,26 +117,27 @@ def _check(needed: int, there: int, what: str, remedy: str, must_fit: bool) -> N
         log.warning("%s, which may be too little: %s", words, remedy)
 
 
-def plan(product: Path, config: Config, made_layers: Sequence[Format], say: Callable[[str], object]) -> dict[str, Any]:
-    """Say what a run would take. Needs neither the model's weights nor a place to write to."""
-    bands = config.model.bands
-    spec = None
+def dry_run(
+    product: Path, config: Config, backend: BackendChoice, layers: Sequence[Format], say: Callable[[str], object]
+) -> DryRun:
+    """Print what a run would take. Needs neither the model's weights nor a place to write to."""
+    chunking, bands, spec = config.chunking, config.model.bands, None
     if config.model.weights == "onnx":
-        spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size)
+        spec = resolve(dataclasses.asdict(config.model), patch_size=chunking.patch_size)
         bands = list(spec.bands)
-    with open_input(product, config, bands) as tile:
-        patches = PatchGrid(tile.shape, config.chunking.patch_size, config.chunking.stride)
-        takes = estimate(tile, config, made_layers, spec)
-        made = {
-            "tile": tile.name,
-            "pixels": f"{tile.shape[1]} x {tile.shape[0]}",
-            "patches": patches.shape[0] * patches.shape[1],
-            "chunks": len(patches.chunks(config.chunking.chunk_size)),
-            "memory_gb": round(takes.memory_bytes / 1e9, 2),
-            "disk_gb": round(takes.disk_bytes / 1e9, 2),
-        }
+    with open_input(product, Reading.of(config), bands) as tile:
+        patches = PatchGrid(tile.shape, chunking.patch_size, chunking.stride)
+        takes = estimate(tile, chunking, backend, layers, spec)
+        found = DryRun(
+            tile=tile.name,
+            pixels=f"{tile.shape[1]} x {tile.shape[0]}",
+            patches=patches.shape[0] * patches.shape[1],
+            chunks=len(patches.chunks(chunking.chunk_size)),
+            memory_gb=round(takes.memory_bytes / 1e9, 2),
+            disk_gb=round(takes.disk_bytes / 1e9, 2),
+        )
     say(
-        f"{made['tile']}: {made['pixels']} pixels; {made['patches']} patches; chunks: {made['chunks']}; "
-        f"about {made['memory_gb']} GB of memory; about {made['disk_gb']} GB on disk"
+        f"{found.tile}: {found.pixels} pixels; {found.patches} patches; chunks: {found.chunks}; "
+        f"about {found.memory_gb} GB of memory; about {found.disk_gb} GB on disk"
     )
-    return made
+    return found

@@ -1,4 +1,4 @@
-"""What a configuration names, opened: its products, the tiles they are, the folders their results go to."""
+"""The products that a configuration names, the tiles they open as, and the folders of their results."""
 
 import contextlib
 import dataclasses
@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
@@ -43,35 +44,49 @@ def products(config: Config) -> list[Path]:
     return [path]
 
 
-def open_input(product: Path, config: Config, bands: Sequence[str], *, warn: bool = True) -> Tile:
-    """The product as the tile that the configuration asks for; with `warn` its warnings are logged."""
-    region = config.region
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """The settings that decide which pixels a tile has and which of them are valid."""
+
+    offset: int | str
+    region: dict[str, Any]
+    """`pixels`, `bbox` and `crs` of config key `region`."""
+    scl_mask: tuple[int, ...]
+
+    @classmethod
+    def of(cls, config: Config) -> "Reading":
+        return cls(config.offset, dataclasses.asdict(config.region), tuple(config.mask.scl))
+
+
+def open_input(product: Path, reading: Reading, bands: Sequence[str], *, warn: bool = True) -> Tile:
+    """The product as a tile; with `warn` its warnings are logged."""
+    region = reading.region
     tile = open_tile(
         open_product(product),
         bands,
-        offset=config.offset,
-        region=dataclasses.asdict(region) if region.pixels or region.bbox else None,
-        scl_mask=tuple(config.mask.scl),
+        offset=reading.offset,
+        region=region if region["pixels"] or region["bbox"] else None,
+        scl_mask=reading.scl_mask,
     )
     for warning in tile.warnings if warn else ():
         log.warning("%s: %s", tile.name, warning)
     return tile
 
 
-def results_folder(config: Config, product: Path, tile: Tile) -> Path:
-    """Where what is made of a product's tile goes.
+def results_folder(output_folder: Path, product: Path, tile: Tile) -> Path:
+    """The folder of a tile's results.
 
     Raises BenexpError where that is a link or lies inside the product, or the names of results would be too long.
     """
     if len(os.fsencode(tile.name)) > LONGEST_NAME:
         raise BenexpError(f"{product}: its results, which begin with its name, would have too long names: rename it")
-    folder = Path(config.output_folder) / tile.name
+    folder = output_folder / tile.name
     if folder.is_symlink():
         raise BenexpError(
             f"{folder} is a link, to {folder.resolve()}: remove it, or name a folder there with output_folder="
         )
     if folder.resolve().is_relative_to(product.resolve()):
-        raise BenexpError(f"output_folder={config.output_folder}: results would lie inside {product}")
+        raise BenexpError(f"output_folder={output_folder}: results would lie inside {product}")
     return folder
 
 

@@ -1,67 +1,94 @@
-"""What a run leaves for people and programs beside its rasters: record, areas, class map, preview, viewer."""
+"""The files and the record that a run leaves: rasters, areas, class map, preview, viewer."""
 
-import dataclasses
-import json
-import logging
+import contextlib
 from collections.abc import Callable, Sequence
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from benexp.config.command import command
-from benexp.config.schema import Config, config_hash
+from benexp.core import cores
 from benexp.core.classes import CLASSES
-from benexp.core.errors import one_line
-from benexp.core.files import replacing, sync
+from benexp.core.clocks import StageClocks
+from benexp.mapping import pipeline
+from benexp.mapping.cog import RasterWriter
 from benexp.mapping.grid import ProbabilityGrid
 from benexp.mapping.pipeline import Rendered
 from benexp.measure.environment import environment, peak_memory
-from benexp.models.spec import ModelSpec
 from benexp.products.thumbnail import stretch
 from benexp.products.tile import Tile
+from benexp.records.run import GridOrigin, PatchCounts, RunRecord
 from benexp.report import page
 from benexp.report.preview import write_preview
 from benexp.report.tables import write_areas, write_classmap
 from benexp.report.viewer import Picture, write_viewer
-from benexp.runs.backend_setup import backend_name
+from benexp.runs.plan import RunPlan
 from benexp.version import __version__
 
-log = logging.getLogger("benexp")
-
-RECORD = "run.json"
-"""Written last: where it is, the tile is complete."""
 PICTURE = 2800
 """Pixels a side of pictures at most: a quarter of a full tile, which JPEG2000 decodes at a sixteenth of the cost."""
 
 
-def tags(config: Config, spec: ModelSpec) -> dict[str, str]:
-    """What every raster says of the model and the settings it was made with."""
+def tags(plan: RunPlan) -> dict[str, str]:
+    """The tags of every raster: the model and the settings that it was made with."""
+    spec = plan.spec
     return {
         "BENEXP_VERSION": __version__,
         "MODEL": spec.name,
         "REVISION": spec.revision or spec.weights_hash[:16],
         "WEIGHTS": spec.source if spec.trained else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
-        "STRIDE": str(config.chunking.stride),
-        "BLEND": config.chunking.blend,
+        "STRIDE": str(plan.chunking.stride),
+        "BLEND": plan.chunking.blend,
     }
 
 
-def describe_work(
-    config: Config, overrides: Sequence[str], spec: ModelSpec, tile: Tile, grid: ProbabilityGrid
-) -> dict[str, Any]:
-    """What was asked, of which tile, with which model, and where it ran."""
+def write_layers(
+    plan: RunPlan, tile: Tile, grid: ProbabilityGrid, origin: GridOrigin, folder: Path, clocks: StageClocks
+) -> tuple[Rendered, list[Path]]:
+    """Render all layers as GeoTIFFs into `folder`; the files, sidecars before the GeoTIFF that they belong to."""
+    raster_tags = tags(plan) | {"BACKEND": plan.backend.name, "PRECISION": str(origin.backend["precision"])}
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                RasterWriter(
+                    folder / f"{tile.name}_{layer.name}.tif",
+                    layer,
+                    shape=tile.shape,
+                    crs=tile.crs,
+                    transform=tile.transform,
+                    tags=raster_tags,
+                    class_names=plan.spec.classes,
+                )
+            )
+            for layer in plan.layers
+        ]
+        rendered = pipeline.render(
+            grid,
+            writers,
+            plan.spec.classes,
+            blend_shape=plan.chunking.blend,
+            clocks=clocks,
+            threads=cores.available(),
+        )
+        with clocks.stage("write"):
+            for writer in writers:
+                writer.finish()
+                writer.publish()
+    return rendered, [file for writer in writers for file in writer.files]
+
+
+def describe_work(plan: RunPlan, tile: Tile, grid: ProbabilityGrid) -> dict[str, Any]:
+    """The fields of WorkRecord but for its files."""
     return {
         "tile": tile.name,
         "product": str(tile.product.path),
-        "shape": list(tile.shape),
+        "shape": tile.shape,
         "crs": str(tile.crs),
-        "transform": list(tile.transform)[:6],
-        "command": command(overrides),
-        "config": dataclasses.asdict(config),
-        "config_hash": config_hash(config),
-        "model": {key: value for key, value in dataclasses.asdict(spec).items() if key != "path"},
+        "transform": tuple(tile.transform)[:6],
+        "command": plan.command,
+        "config": plan.asked,
+        "config_hash": plan.config_hash,
+        "model": plan.spec.record,
         "offsets": tile.offsets,
-        "patches": {"all": grid.classified.size, "classified": int(grid.classified.sum())},
+        "patches": PatchCounts(grid.classified.size, int(grid.classified.sum())),
         "valid_pixels": int(grid.valid.sum()),
         "warnings": list(tile.warnings),
         "peak_memory_bytes": peak_memory(),
@@ -69,26 +96,19 @@ def describe_work(
     }
 
 
-def describe_run(
-    config: Config,
-    overrides: Sequence[str],
-    spec: ModelSpec,
-    tile: Tile,
-    grid: ProbabilityGrid,
-    about: dict[str, Any],
-    rendered: Rendered,
-) -> dict[str, Any]:
-    """The run's record but for its times and files: what was asked, what ran, what came out of it."""
-    return {
-        **describe_work(config, overrides, spec, tile, grid),
-        "backend_name": backend_name(config.backend),
-        "grid_key": about["grid_key"],
-        "grid_reused": about["reused"],
-        "resumed_chunks": about["resumed_chunks"],
-        "warnings": [*tile.warnings, *about["warnings"]],
-        "map_hash": rendered.map_hash,
-        "backend": about["backend"],
-    }
+def describe_run(plan: RunPlan, tile: Tile, grid: ProbabilityGrid, origin: GridOrigin, rendered: Rendered) -> RunRecord:
+    """The run's record but for its times and files."""
+    work = describe_work(plan, tile, grid)
+    return RunRecord(
+        **work | {"warnings": [*tile.warnings, *origin.warnings]},
+        backend_name=plan.backend.name,
+        grid_key=origin.grid_key,
+        grid_reused=origin.reused,
+        resumed_chunks=origin.resumed_chunks,
+        map_hash=rendered.map_hash,
+        backend=origin.backend,
+        calibration=origin.calibration,
+    )
 
 
 def write_reports(
@@ -99,9 +119,9 @@ def write_reports(
     class_names: tuple[str, ...],
     rasters: Sequence[Path],
     others: Sequence[Path],
-    record: dict[str, Any],
+    record: RunRecord,
 ) -> list[Path]:
-    """Write what people look at into `folder`; what was written. `others` are files that the page names, too."""
+    """Write tables, preview and page into `folder`; the files. The page names `rasters` and `others`, too."""
     areas, classmap, preview, viewer = (
         folder / name for name in ("areas.csv", f"{tile.name}_classmap.json", "preview.png", "viewer.html")
     )
@@ -130,68 +150,16 @@ def tile_pictures(tile: Tile) -> list[Picture]:
     return found
 
 
-def publish(files: Sequence[Path], folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
-    """Move finished files to `folder` and write the record last, as `name`: in this order on the disk, too.
-
-    Files of earlier runs that this one did not make, such as other layers, are removed, however those runs ended.
-    """
-    path, journal = folder / name, folder / f".{name}"
-    for file in files:
-        sync(file)
-    before, made = _files_before(path) | _files_before(journal), set(record["files"])
-    with replacing(path) as temporary:
-        # Where there is no room for it, the earlier results are still whole.
-        _write(temporary, record)
-        # Until the record is there, this is what tells the next run of files that no record names.
-        with replacing(journal) as unfinished:
-            _write(unfinished, {"files": sorted(before | made)})
-        # From here on results of an earlier run are replaced: its record no longer holds.
-        path.unlink(missing_ok=True)
-        sync(folder)
-        for old in before - made:
-            # Beside the new ones it would be taken for one of them.
-            (folder / old).unlink(missing_ok=True)
-        for file in files:
-            file.replace(folder / file.name)
-        sync(folder)
-    journal.unlink()
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-
-
-def _files_before(path: Path) -> set[str]:
-    """The files that the record at `path` names beside itself; none where it is no record, which is warned about."""
-    if not path.is_file():
-        return set()
-    try:
-        names = set(json.loads(path.read_text(encoding="utf-8"))["files"])
-        # Else a record from elsewhere would have files anywhere removed.
-        if strange := [name for name in names if name in ("", ".", "..") or "/" in name]:
-            raise ValueError(f"it names {strange[0]!r}, which is no file beside it")
-    except (ValueError, KeyError, TypeError) as error:
-        log.warning("%s is no record of benexp (%s): it is replaced", path, one_line(error))
-        return set()
-    return names
-
-
-def describe_file(path: Path) -> dict[str, Any]:
-    """Size and sha256."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
-
-
-def summarise(folder: Path, record: dict[str, Any], say: Callable[[str], object], briefly: bool) -> None:
-    """Say what was written and how long each stage took: a line for each file, or `briefly` one for all."""
-    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["stage_seconds"].items())
-    patches = "the saved grid was reused" if record["grid_reused"] else f"{record['patches']['classified']} patches"
-    if resumed := record["resumed_chunks"]:
+def summarise(folder: Path, record: RunRecord, say: Callable[[str], object], briefly: bool) -> None:
+    """Print the time of each stage and the files: a line for each file, or `briefly` one for all."""
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record.stage_seconds.items())
+    patches = "the saved grid was reused" if record.grid_reused else f"{record.patches.classified} patches"
+    if resumed := record.resumed_chunks:
         patches += f" ({resumed} chunks of them by a run that was interrupted)"
-    say(f"{record['tile']}: {patches}, {record['seconds']:.1f} s in all (busy: {stages})")
+    say(f"{record.tile}: {patches}, {record.seconds:.1f} s in all (busy: {stages})")
     if briefly:
         say(f"  written to {folder}")
         return
     say(f"written to {folder}:")
-    for name, about in record["files"].items():
-        say(f"  {page.size(about['bytes']):>9}  {name}")
+    for name, about in record.files.items():
+        say(f"  {page.size(about.bytes):>9}  {name}")

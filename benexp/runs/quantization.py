@@ -1,10 +1,8 @@
 """The patches of a run's own products that int8 is calibrated on, and that exported files are checked on."""
 
-import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +12,8 @@ from benexp.core.errors import BenexpError
 from benexp.mapping.grid import Chunk, PatchGrid, valid_share
 from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
-from benexp.runs.backend_setup import exported_at
-from benexp.runs.inputs import open_input
+from benexp.runs.backend_choice import BackendChoice
+from benexp.runs.inputs import Reading, open_input
 from exporters.calibration import Calibration
 
 log = logging.getLogger("benexp")
@@ -31,17 +29,13 @@ VALID = 0.5
 
 
 def calibration_for_backend(
-    products: Sequence[Path],
-    config: Config,
-    spec: ModelSpec,
-    backends: Sequence[Mapping[str, Any]] | None = None,
+    products: Sequence[Path], config: Config, spec: ModelSpec, *backends: BackendChoice
 ) -> Calibration | None:
-    """What `backends` (None: `config.backend`) are calibrated on.
+    """The patches that `backends` are quantised on.
 
     None unless one of them runs an exported file at int8 and the model is no int8 file yet.
     """
-    asked = [config.backend] if backends is None else backends
-    if spec.precision == "int8" or all(exported_at(backend) != "int8" for backend in asked):
+    if spec.precision == "int8" or all(backend.exported_at != "int8" for backend in backends):
         return None
     return calibration_of(products, config, spec)
 
@@ -52,11 +46,12 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
     Pixels are read when they are asked for. Raises BenexpError where none of these products can be opened, and on
     reading where none has a patch that is half valid; where only some have, the others are named in a warning.
     """
+    reading = Reading.of(config)
     shares: dict[Path, int] = {}
     names, keys, problems = [], [], []
     for product, count in _shares(products, config.calibration.patches).items():
         try:
-            with open_input(product, config, spec.bands, warn=False) as tile:
+            with open_input(product, reading, spec.bands, warn=False) as tile:
                 names.append(tile.name)
                 keys.append([tile.fingerprint, tile.offsets])
                 shares[product] = count
@@ -68,7 +63,7 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
         parts, problems = [], []
         for product, count in shares.items():
             try:
-                parts.append(_read(product, count, config, spec))
+                parts.append(_read(product, count, reading, spec))
             except BenexpError as error:
                 problems.append(error)
         _tell(problems, bool(parts))
@@ -78,8 +73,8 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
         key=digest(
             {
                 "tiles": keys,
-                "region": dataclasses.asdict(config.region),
-                "mask": sorted(config.mask.scl),
+                "region": reading.region,
+                "mask": sorted(reading.scl_mask),
                 "patches": config.calibration.patches,
                 "patch_size": spec.patch_size,
                 "bands": spec.bands,
@@ -113,12 +108,12 @@ def _spread(length: int, count: int) -> list[int]:
     return [(2 * number + 1) * length // (2 * count) for number in range(count)]
 
 
-def _read(product: Path, count: int, config: Config, spec: ModelSpec) -> npt.NDArray[np.float32]:
+def _read(product: Path, count: int, reading: Reading, spec: ModelSpec) -> npt.NDArray[np.float32]:
     """At most `count` patches [n, bands, p, p] of one product, in model DN; invalid pixels are the bands' means."""
     size = spec.patch_size
     means = np.asarray(spec.means, np.float32)[:, None, None]
     patches: list[npt.NDArray[np.float32]] = []
-    with open_input(product, config, spec.bands, warn=False) as tile:
+    with open_input(product, reading, spec.bands, warn=False) as tile:
         for chunk in _windows(tile, size, count):
             pixels, valid = tile.read(chunk.window)
             for row, col in chunk.origins[valid_share(valid, chunk.origins, size) >= VALID]:

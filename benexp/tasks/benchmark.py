@@ -25,15 +25,14 @@ from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.records.benchmark import REPORT, STAGES, TABLE, earlier_report, of_estimate, write_report
+from benexp.records.run import RUN
 from benexp.report.benchmark_page import PAGE, write_page
 from benexp.report.collection import write_collection
 from benexp.report.plots import write_plots
-from benexp.runs.backend_setup import backend_class, backend_name, make_backend
-from benexp.runs.estimate import Estimate, check_fits, estimate, plan
-from benexp.runs.inputs import open_input, output_folder, products
-from benexp.runs.outputs import RECORD
-from benexp.runs.quantization import calibration_for_backend
-from benexp.tasks.classify import checked_layers
+from benexp.runs.backend_choice import choose_backend
+from benexp.runs.estimate import Estimate, check_fits, dry_run, estimate
+from benexp.runs.inputs import Reading, open_input, output_folder, products
+from benexp.runs.plan import plan_run, requested_layers
 
 log = logging.getLogger("benexp")
 
@@ -49,11 +48,10 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
 
     The report is written anew after every tile. Raises BenexpError where a tile failed, after the others are done.
     """
-    backend_class(config.backend)
-    made_layers = checked_layers(config)
+    backend, layers = choose_backend(config.backend), requested_layers(config)
     found = products(config)
     if config.dry_run:
-        return [plan(product, config, made_layers, say) for product in found]
+        return [dataclasses.asdict(dry_run(product, config, backend, layers, say)) for product in found]
     spec = resolve(dataclasses.asdict(config.model), patch_size=config.chunking.patch_size, seed=config.seed)
     folder = Path(config.output_folder)
     with output_folder(folder), staging(folder) as scratch:
@@ -83,6 +81,7 @@ class _Run:
         machine: Mapping[str, Any],
     ) -> None:
         self._config = config
+        self._backend = choose_backend(config.backend)
         self._overrides = overrides
         self._spec = spec
         self._found = found
@@ -92,7 +91,7 @@ class _Run:
         about = {
             "model": spec.name,
             "weights_hash": spec.weights_hash,
-            "backend_name": backend_name(config.backend),
+            "backend_name": self._backend.name,
             "asked": {key: value for key, value in config.backend.items() if key != "_target_"},
             "chunking": dataclasses.asdict(config.chunking),
             "repeat": config.benchmark.repeat,
@@ -108,10 +107,12 @@ class _Run:
         # It is told when the product's turn comes.
         with (
             contextlib.suppress(Exception),
-            open_input(product, self._config, self._spec.bands, warn=False) as tile,
+            open_input(product, Reading.of(self._config), self._spec.bands, warn=False) as tile,
         ):
             key = [*key, tile.name, tile.fingerprint]
-            takes = self._estimates[product] = estimate(tile, self._config, checked_layers(self._config), self._spec)
+            takes = self._estimates[product] = estimate(
+                tile, self._config.chunking, self._backend, requested_layers(self._config), self._spec
+            )
             told |= {"tile": tile.name, "input_bytes": tile.input_bytes, "key": digest(key)}
             told["estimate"] = dataclasses.asdict(takes)
         return told
@@ -168,9 +169,7 @@ class _Run:
                 fail([begun] if begun else [] if moved else left(), str(died))
 
     def _make_artefact(self) -> None:
-        calibration = calibration_for_backend(self._found, self._config, self._spec)
-        tolerances = self._config.export.tolerance
-        make_backend(self._config.backend, self._spec, tolerances=tolerances, calibration=calibration)
+        plan_run(self._config, self._overrides, self._found, self._backend, spec=self._spec).make_backend()
 
     @property
     def left(self) -> list[Estimate]:
@@ -244,7 +243,7 @@ class _Benchmark:
             with shared(self._ceiling, self._without, self._folder):
                 self._ceiling.measure(self._run.done, self._ceiling_changed)
         if self._run.done:
-            write_collection(self._folder, self._asked)
+            write_collection(self._folder, str(self._asked["config_hash"]))
         report = self.save("failed" if any(tile["status"] == "failed" for tile in self.tiles) else "done")
         # The page of a sweep is about all its jobs.
         if sweep_of(self._folder) is None:
@@ -325,7 +324,7 @@ def _code_hash(config: Config) -> str:
     """sha256 of the code that runs, be it committed or not: benexp's, the exporters', and the modules of a user's own
     backend and layers.
     """
-    own = [backend_class(config.backend), *(layer.function for layer in checked_layers(config))]
+    own = [choose_backend(config.backend).kind, *(layer.function for layer in requested_layers(config))]
     files = {Path(file) for made in own if (file := _source(made))}
     for package in (benexp, exporters):
         files |= set(Path(package.__path__[0]).rglob("*.py"))
@@ -340,7 +339,7 @@ def _source(made: Any) -> str | None:
 
 def _is_there(folder: Path, tile: Tile) -> bool:
     """Whether a tile's results are those that were measured, and whole."""
-    path = folder / tile["tile"] / RECORD
+    path = folder / tile["tile"] / RUN
     if not path.exists():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))

@@ -1,16 +1,17 @@
 """How right answers are: a backend's about labelled patches, or a map's about a raster of the classes that are true."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
 from benexp.evaluation.map_evaluation import evaluate_map
 from benexp.evaluation.patch_evaluation import evaluate_patches
 from benexp.measure.accuracy import metrics
+from benexp.records.evaluation import EvaluationRecord
+from benexp.runs.estimate import DryRun
 
 
-def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
+def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> Sequence[EvaluationRecord | DryRun]:
     """Evaluate what the configuration names; the record. `say` is told the figures.
 
     Raises BenexpError, before any long work, where the question is wrong or has no answer.
@@ -20,10 +21,10 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     if asked.patches and (asked.reference or asked.map):
         raise BenexpError("evaluate.patches excludes evaluate.reference and evaluate.map: name one kind")
     if asked.patches:
-        return [evaluate_patches(config, overrides, say)]
+        return [one for one in [evaluate_patches(config, overrides, say)] if one]
     # A made-up product has its truth beside it.
     if not asked.reference and (asked.map or not config.demo.size):
         raise BenexpError(
             "task=evaluate takes evaluate.patches= with evaluate.metadata=, or evaluate.reference=: name one"
         )
-    return [evaluate_map(config, overrides, say)]
+    return [one for one in [evaluate_map(config, overrides, say)] if one]

@@ -14,7 +14,7 @@ from benexp.backends.tensorrt import TensorrtBackend
 from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
-from benexp.runs.backend_setup import make_backend
+from benexp.runs.backend_choice import choose_backend
 from tests.backends.fake_tensorrt import GPU, STREAM, Fake, FakeGpu, fake_tensorrt  # noqa: F401
 from tests.models.builders import S2
 
@@ -35,7 +35,7 @@ def test_answers_are_those_of_the_model(
 ) -> None:
     with OnnxRuntimeBackend(small_model, small_onnx) as reference:
         expected = reference.classify(CHUNK, VALID, ORIGINS)
-    with make_backend(config(), small_model) as backend:
+    with choose_backend(config()).make(small_model) as backend:
         fake_tensorrt.calls.clear()
         answer = backend.classify(CHUNK, VALID, ORIGINS)
         # Nine patches, four at once, the last batch filled up.
@@ -51,7 +51,7 @@ def test_answers_are_those_of_the_model(
 
 def test_every_batch_is_timed(fake_tensorrt: Fake, small_model: ModelSpec) -> None:  # noqa: F811
     seconds: list[float] = []
-    with make_backend(config(), small_model) as backend:
+    with choose_backend(config()).make(small_model) as backend:
         backend.on_batch = seconds.append
         backend.classify(CHUNK, VALID, ORIGINS)
         backend.on_batch = None
@@ -66,7 +66,7 @@ def test_out_of_memory_builds_for_half_the_batch(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     fake_tensorrt.most = 2
-    with make_backend(config(batch_size=8, workspace_gb=3), small_model) as backend:
+    with choose_backend(config(batch_size=8, workspace_gb=3)).make(small_model) as backend:
         answer = backend.classify(CHUNK, VALID, ORIGINS)
     built = [arguments for name, arguments in fake_tensorrt.calls if name == "build_serialized_network"]
     assert [shape[0] for (shape,) in built] == [8, 4, 2]
@@ -78,11 +78,11 @@ def test_out_of_memory_builds_for_half_the_batch(
 def test_no_memory_for_one_patch_is_said(fake_tensorrt: Fake, small_model: ModelSpec) -> None:  # noqa: F811
     fake_tensorrt.most = 0
     with pytest.raises(BenexpError, match=r"OutOfMemory \(no further information\): not even one patch at a time fits"):
-        make_backend(config(batch_size=2, workspace_gb=2), small_model).open()
+        choose_backend(config(batch_size=2, workspace_gb=2)).make(small_model).open()
 
 
 def test_a_failed_batch_stops(fake_tensorrt: Fake, small_model: ModelSpec) -> None:  # noqa: F811
-    with make_backend(config(), small_model) as backend:
+    with choose_backend(config()).make(small_model) as backend:
         fake_tensorrt.refuses_execution = True
         with pytest.raises(BenexpError, match=r"TensorRT failed on .*small-fp32-.*\.engine: it gave no reason"):
             backend.classify(CHUNK, VALID, ORIGINS)
@@ -91,7 +91,7 @@ def test_a_failed_batch_stops(fake_tensorrt: Fake, small_model: ModelSpec) -> No
 @pytest.fixture
 def engine(fake_tensorrt: Fake, small_model: ModelSpec, tmp_path: Path) -> Path:  # noqa: F811
     """A copy of an engine for four patches, to damage."""
-    with make_backend(config(), small_model) as backend:
+    with choose_backend(config()).make(small_model) as backend:
         assert backend.artefact is not None
         for suffix in (".engine", ".json"):
             shutil.copy(backend.artefact.with_suffix(suffix), tmp_path / f"copy{suffix}")
@@ -142,7 +142,7 @@ def test_a_missing_library_is_named_before_anything_is_exported(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     with pytest.raises(BenexpError) as caught:
-        make_backend(config(allow_fallback=True), small_model)
+        choose_backend(config(allow_fallback=True)).make(small_model)
     assert "pip install 'benexp[tensorrt]'" in str(caught.value)
     assert "https://pypi.nvidia.com" in str(caught.value)
     assert "backend.allow_fallback changes nothing" in str(caught.value)
@@ -156,13 +156,13 @@ def test_a_missing_gpu_is_named(
 ) -> None:
     monkeypatch.setattr(FakeGpu, "is_there", lambda: False)
     with pytest.raises(BenexpError, match=r"runs on NVIDIA GPUs, and torch .* sees none: install torch for your GPU"):
-        make_backend(config(), small_model).open()
+        choose_backend(config()).make(small_model).open()
 
 
 def test_an_old_library_is_refused(fake_tensorrt: Fake, small_model: ModelSpec) -> None:  # noqa: F811
     fake_tensorrt.__version__ = "8.6.1"
     with pytest.raises(BenexpError, match=r"TensorRT 8\.6\.1 is too old, it takes 10"):
-        make_backend(config(), small_model).open()
+        choose_backend(config()).make(small_model).open()
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "4"])

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benexp.config.schema import digest
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.measure.environment import environment
-from benexp.runs.outputs import describe_file
+from benexp.runs.publishing import describe_file
+from tests.records.builders import grid_origin
 
 FOUR = [[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.50, 0.45, 0.1], [0.1, 0.1, 0.9]]
 """Probabilities of three classes in four patches of 2 x 2 pixels: a tile of 16 pixels."""
@@ -81,11 +83,11 @@ def _write_tile(folder: Path, config: dict[str, Any], answers: Sequence[Sequence
     grid.probabilities[0] = answers
     grid.classified[:] = grid.valid[:] = True
     path = folder / f"{folder.name}_grid.npz"
-    grid.save(path, {"grid_key": "key"})
+    grid.save(path, grid_origin("key"))
     map_hash = digest(grid.probabilities.argmax(axis=-1).tolist())
     record = {
         **{"tile": folder.name, "map_hash": map_hash, "grid_key": "key", "shape": [2, 8], "valid_pixels": 16},
-        **{"model": {"classes": ["a", "b", "c"]}, "config": config, "files": {path.name: describe_file(path)}},
+        **{"model": {"classes": ["a", "b", "c"]}, "config": config, "files": {path.name: asdict(describe_file(path))}},
     }
     (folder / "run.json").write_text(json.dumps(record))
     return map_hash

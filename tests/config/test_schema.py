@@ -13,7 +13,7 @@ from benexp.config.groups import conf_folder, groups
 from benexp.config.quoting import quote
 from benexp.config.schema import Config, check, config_hash
 from benexp.core.errors import BenexpError
-from benexp.runs.backend_setup import backend_class
+from benexp.runs.backend_choice import choose_backend
 
 REPO = Path(__file__).parents[2]
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
@@ -27,7 +27,7 @@ def composed(*overrides: str) -> Config:
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_file_composes(group: str, name: str) -> None:
     config = composed(f"{group}={name}")
-    backend_class(config.backend)
+    choose_backend(config.backend)
     if group in ("model", "task", "tracking", "execution"):
         assert getattr(config, group).name == name
 

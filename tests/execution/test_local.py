@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benexp.cli.app import main
-from benexp.execution.local import RETRIES, Processes
+from benexp.execution.local import RETRIES, LocalPool
 from tests.execution.troubles import ASKED, files, noted
 from tests.products.builders import random_arrays, write_folder
 
@@ -74,13 +74,13 @@ def test_a_tile_that_kills_its_process_is_given_up_and_the_others_are_not(
 
 
 def test_more_deaths_than_tries_of_one_tile_do_not_end_the_run(tmp_path: Path) -> None:
-    with Processes(Mortals(tmp_path), workers=2) as engine:
-        outcomes = dict(engine.outcomes("live", [(number,) for number in range(RETRIES + 3)]))
+    with LocalPool(Mortals(tmp_path), workers=2) as pool:
+        outcomes = dict(pool.outcomes("live", [(number,) for number in range(RETRIES + 3)]))
     assert [outcomes[number].value for number in range(RETRIES + 3)] == list(range(RETRIES + 3))
 
 
 class Mortals:
-    """A workshop in which every task kills the first process that tries it."""
+    """A task in which every call kills the first process that tries it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

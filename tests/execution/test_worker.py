@@ -1,12 +1,12 @@
-"""The worker's end."""
+"""The worker's side."""
 
 import pytest
 
 from benexp.core.errors import BenexpError
-from benexp.execution.worker import Bench
+from benexp.execution.worker import WorkerRuntime
 
 
-class Workshop:
+class Task:
     def open(self, number: int | None) -> None: ...
 
     def close(self) -> None: ...
@@ -23,7 +23,7 @@ class Workshop:
     ],
 )
 def test_what_a_task_raises_is_its_outcome_and_the_next_one_is_done(error: Exception, said: str) -> None:
-    bench = Bench(Workshop())
-    assert str(bench.do("fail", (error,)).error) == said
-    assert str(bench.do("fail", (error,)).error) == said
-    bench.close()
+    runtime = WorkerRuntime(Task())
+    assert str(runtime.do("fail", (error,)).error) == said
+    assert str(runtime.do("fail", (error,)).error) == said
+    runtime.close()

@@ -1,4 +1,4 @@
-"""What workers are given, and what they send back."""
+"""The work of workers, and the results that they send back."""
 
 import pickle
 import zlib
@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 
 from benexp.execution.distribution import whole_tiles
-from benexp.execution.worker_task import Parcel, on_its_gpu
+from benexp.execution.worker_task import ChunkResult, on_its_gpu
+from benexp.runs.backend_choice import choose_backend
+
+CUDA = "benexp.backends.torch.TorchBackend"
 
 
-def test_a_parcel_is_small_and_holds_every_bit() -> None:
+def test_a_chunk_result_is_small_and_holds_every_bit() -> None:
     valid = np.ones((2108, 2101), bool)
     valid[:700, :333] = False
     probabilities = np.random.default_rng(0).random((34, 34, 19), np.float32)
     bits = zlib.compress(np.packbits(valid, axis=1).tobytes(), 1)
-    parcel = Parcel(probabilities, np.ones((34, 34), bool), bits, np.zeros((10, 202), np.int64), {}, {})
-    assert len(pickle.dumps(parcel)) < 120_000
-    assert np.array_equal(parcel.answers(valid.shape).valid, valid)
+    result = ChunkResult(probabilities, np.ones((34, 34), bool), bits, np.zeros((10, 202), np.int64), {}, {})
+    assert len(pickle.dumps(result)) < 120_000
+    assert np.array_equal(result.answers(valid.shape).valid, valid)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,11 @@ def test_workers_of_a_machine_take_its_gpus_in_turn(
     monkeypatch.setattr(
         "benexp.execution.worker_task.gpu", lambda name: object() if int(name.partition(":")[2]) < there else None
     )
-    assert on_its_gpu({"device": device}, number) == taken
+    assert on_its_gpu(choose_backend({"_target_": CUDA, "device": device}), number).settings == {
+        "_target_": CUDA,
+        "device": device,
+        **taken,
+    }
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_workers_of_a_machine_take_its_gpus_in_turn(
 )
 def test_the_last_tiles_are_shared_where_that_is_sooner_done(tiles: int, workers: int, shared: int) -> None:
     found = [Path(str(number)) for number in range(tiles)]
-    engine = SimpleNamespace(workers=workers, shares_chunks=True)
-    assert whole_tiles(engine, found) == found[: tiles - shared]  # type: ignore[arg-type]
-    engine.shares_chunks = False
-    assert whole_tiles(engine, found) == found  # type: ignore[arg-type]
+    pool = SimpleNamespace(workers=workers, shares_chunks=True)
+    assert whole_tiles(pool, found) == found[: tiles - shared]  # type: ignore[arg-type]
+    pool.shares_chunks = False
+    assert whole_tiles(pool, found) == found  # type: ignore[arg-type]

@@ -179,13 +179,13 @@ SCRIPT = """
 import sys
 import numpy as np
 from benexp.models.resolve import resolve
-from benexp.runs.backend_setup import make_backend
+from benexp.runs.backend_choice import choose_backend
 
 spec = resolve({"name": "mine", "weights": "onnx", "path": sys.argv[1]})
 assert "openvino" not in sys.modules
 chunk = np.load(sys.argv[2])
 backend = {"_target_": "benexp.backends.openvino.OpenVinoBackend", "batch_size": 1, "threads": 2}
-with make_backend(backend, spec) as opened:
+with choose_backend(backend).make(spec) as opened:
     answer = opened.classify(chunk, np.ones(chunk.shape[1:], bool), np.zeros((1, 2), int))
 np.save(sys.argv[3], answer)
 print(spec.name, spec.weights, spec.trained, *spec.bands, sep="|")

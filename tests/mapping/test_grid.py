@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benexp.core.errors import BenexpError
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid, positions, valid_share
+from tests.records.builders import grid_origin
 
 
 @pytest.mark.parametrize(
@@ -89,12 +90,12 @@ def test_a_saved_grid_comes_back_for_its_own_key_only(tmp_path) -> None:
     grid.classified[0, 1] = True
     grid.valid[3:5, 2:11] = True
     path = tmp_path / "grid.npz"
-    grid.save(path, {"grid_key": "one", "note": "kept"})
+    grid.save(path, grid_origin("one", warnings=["kept"]))
 
     assert ProbabilityGrid.load(path, "another", patches, 2) is None
     assert ProbabilityGrid.load(tmp_path / "absent.npz", "one", patches, 2) is None
     loaded, about = ProbabilityGrid.load(path, "one", patches, 2)
-    assert about == {"grid_key": "one", "note": "kept"}
+    assert about == grid_origin("one", warnings=["kept"])
     assert np.array_equal(loaded.probabilities, grid.probabilities)
     assert np.array_equal(loaded.classified, grid.classified)
     assert np.array_equal(loaded.valid, grid.valid)
@@ -140,7 +141,7 @@ def test_a_saved_grid_that_cannot_be_one_is_refused(tmp_path: Path, change: dict
     patches = PatchGrid((9, 13), 4, 3)
     assert patches.shape == (3, 4)
     path = tmp_path / "grid.npz"
-    ProbabilityGrid.empty(patches, 2).save(path, {"grid_key": "one"})
+    ProbabilityGrid.empty(patches, 2).save(path, grid_origin("one"))
     with np.load(path) as saved:
         arrays = dict(saved)
     np.savez(path, **arrays | change)

@@ -13,7 +13,10 @@ from benexp.core.window import Window
 from benexp.mapping.cog import RasterWriter
 from benexp.mapping.layers import build
 from benexp.models.spec import ModelSpec
+from benexp.records.run import RunRecord
+from benexp.records.storage import write_record
 from benexp.report.stac import item_name, write_item
+from tests.records.builders import run_record
 
 TILE = 'S2A_a "b" <script> Zürich'
 SENSED = "2023-06-15T10:30:07.000Z"
@@ -21,19 +24,10 @@ TRANSFORM = (10.0, 0.0, 600000.0, 0.0, -10.0, 5700000.0)
 LAYERS = build({"names": ["class", "entropy", "probs", "multilabel"], "probs_dtype": "uint16"}, NAMES)
 
 
-def record_of(tile: str = TILE, **more: Any) -> dict[str, Any]:
-    chunking = {"patch_size": 120, "stride": 60, "blend": "sin2", "min_valid": 0.5, "chunk_size": 2048}
-    return {
-        "tile": tile,
-        "crs": "EPSG:32631",
-        "shape": [70, 50],
-        "transform": list(TRANSFORM),
-        "config": {"chunking": chunking},
-        "config_hash": "0123456789abcdef",
-        "map_hash": "ab" * 32,
-        "backend": {"engine": "onnxruntime 1.31.1", "precision": "fp32", "threads": 4},
-        **more,
-    }
+def record_of(tile: str = TILE, **more: Any) -> RunRecord:
+    place: dict[str, Any] = {"crs": "EPSG:32631", "shape": (70, 50), "transform": TRANSFORM}
+    backend = {"engine": "onnxruntime 1.31.1", "precision": "fp32", "threads": 4}
+    return run_record(tile=tile, **{**place, "backend": backend, **more})
 
 
 def write_tile(
@@ -52,7 +46,7 @@ def write_tile(
             writer.publish()
             files += writer.files
     names = ("areas.csv", f"{tile}_classmap.json", "preview.png", "viewer.html", f"{tile}_grid.npz")
-    (folder / "run.json").write_text(json.dumps(record_of(tile, **more)))
+    write_record(folder / "run.json", record_of(tile, **more))
     path = folder / item_name(tile)
     write_item(path, record_of(tile, **more), spec, sensed, [*files, *(folder / name for name in names)], up)
     item: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

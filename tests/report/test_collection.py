@@ -28,7 +28,7 @@ def read(path: Path | None) -> dict[str, Any]:
 def test_collection_spans_its_items(tmp_path: Path, small_model: ModelSpec) -> None:
     write_tile(tmp_path, small_model, "c", sensed="2023-07-01T00:00:00Z", transform=[10, 0, 700000, 0, -10, 5600000])
     write_tile(tmp_path, small_model, "a")
-    path = write_collection(tmp_path, record_of())
+    path = write_collection(tmp_path, record_of().config_hash)
     content = read(path)
     collection = pystac.Collection.from_file(str(path))
     items = list(collection.get_items())
@@ -45,7 +45,7 @@ def test_collection_spans_its_items(tmp_path: Path, small_model: ModelSpec) -> N
 def test_collection_of_unknown_times_is_open(tmp_path: Path, small_model: ModelSpec) -> None:
     write_tile(tmp_path, small_model, "a", sensed=None)
     write_tile(tmp_path, small_model, "b")
-    assert read(write_collection(tmp_path, record_of()))["extent"]["temporal"]["interval"] == [
+    assert read(write_collection(tmp_path, record_of().config_hash))["extent"]["temporal"]["interval"] == [
         ["2015-06-23T00:00:00Z", None]
     ]
 
@@ -61,7 +61,7 @@ def test_items_of_earlier_runs_stay_and_unfinished_ones_are_none(
     write_tile(tmp_path, small_model, "damaged")
     (tmp_path / "damaged" / "damaged.json").write_text("{")
     (tmp_path / "file").touch()
-    content = read(write_collection(tmp_path, record_of()))
+    content = read(write_collection(tmp_path, record_of().config_hash))
     assert [link["title"] for link in content["links"] if link["rel"] == "item"] == ["first", "second"]
     assert content["id"] == "benexp-0123456789ab"
     assert "in several ways" in content["description"] and "another" in content["title"]
@@ -73,7 +73,7 @@ def test_a_sweep_has_a_collection_of_its_jobs_collections(tmp_path: Path, small_
     for place in jobs["a <b>"] + jobs["c"][1:]:
         place.mkdir(parents=True)
         write_tile(place, small_model, "tile", config_hash=f"{place.parent.name:0<16}")
-        write_collection(place, record_of(config_hash=f"{place.parent.name:0<16}"))
+        write_collection(place, f"{place.parent.name:0<16}")
     path = write_sweep_collection(tmp_path, jobs)
     content = read(path)
     child = json.loads((jobs["c"][1] / "collection.json").read_text())

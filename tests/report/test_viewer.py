@@ -13,30 +13,7 @@ from benexp.core.classes import CLASSES
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.report.embedding import PICTURE_BYTES
 from benexp.report.viewer import Picture, write_viewer
-
-RECORD: dict[str, Any] = {
-    "tile": "T33UUP",
-    "shape": [150, 200],
-    "crs": "EPSG:32633",
-    "transform": [10.0, 0.0, 600000.0, 0.0, -10.0, 5300040.0],
-    "command": "benexp 'tile_folder=/data/x y'",
-    "config": {"chunking": {"patch_size": 120, "stride": 60, "blend": "sin2"}},
-    "map_hash": "ab" * 32,
-    "model": {
-        "name": "resnet50-s2",
-        "weights": "hub",
-        "trained": True,
-        "source": "owner/repo",
-        "revision": "c0ffee",
-        "weights_hash": "cd" * 32,
-    },
-    "backend_name": "onnxruntime-cpu",
-    "backend": {"backend": "OnnxRuntimeBackend", "precision": "fp32", "device": "cpu"},
-    "patches": {"all": 33124, "classified": 33000},
-    "warnings": [],
-    "seconds": 304.25,
-    "stage_seconds": {"read": 43.2, "infer": 290.1},
-}
+from tests.records.builders import run_record
 
 
 def empty_grid(shape: tuple[int, int], stride: int = 60) -> ProbabilityGrid:
@@ -55,7 +32,7 @@ def viewer(
         Picture("True colour", "B04, B03, B02", np.zeros((3, 15, 20), np.uint8), np.ones((15, 20), bool)),
         Picture("Infrared", "B08, B04, B03", np.zeros((3, 15, 20), np.uint8), np.ones((15, 20), bool)),
     ]
-    record = {**RECORD, "shape": list(grid.patches.tile_shape), **changes}
+    record = run_record(**{"shape": grid.patches.tile_shape, **changes})
     write_viewer(folder / "viewer.html", record, grid, pictures, counts, CLASSES, [raster])
     return (folder / "viewer.html").read_text(encoding="utf-8")
 
@@ -129,7 +106,7 @@ def test_a_full_tile_stays_under_15_mb(stride: int, tmp_path: Path) -> None:
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     script = "</script><script>alert(1)</script>"
     before = Tags(viewer(tmp_path)).found
-    html = viewer(tmp_path, tile=script, command=script, model={**RECORD["model"], "name": script, "source": script})
+    html = viewer(tmp_path, tile=script, command=script, model=model_record(name=script, source=script))
     assert [tag for tag, _ in Tags(html).found] == [tag for tag, _ in before]
     assert html.count("&lt;script&gt;alert(1)") == 6  # the title and the model's name twice
 
@@ -137,7 +114,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
 def test_random_weights_and_warnings_are_said(tmp_path: Path) -> None:
     html = viewer(
         tmp_path,
-        model={**RECORD["model"], "weights": "onnx", "revision": None, "trained": False},
+        model=model_record(weights="onnx", revision=None, trained=False),
         warnings=["B05 is off"],
     )
     assert "this is not a land-cover map" in html and "B05 is off" in html

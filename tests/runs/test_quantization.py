@@ -16,6 +16,7 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.products import open_tile
 from benexp.products.tile import Tile
+from benexp.runs.backend_choice import choose_backend
 from benexp.runs.quantization import calibration_for_backend, calibration_of
 from tests.models.builders import model_config
 from tests.products.builders import random_arrays, write_safe
@@ -160,8 +161,9 @@ def test_other_precisions_are_not_calibrated(backend: str, safe: Path, spec: Mod
 
 def test_int8_files_are_not_calibrated_again(safe: Path, spec: ModelSpec) -> None:
     asked = config("backend=onnxruntime-cpu", "backend.precision=int8")
-    assert calibration_for_backend([safe], asked, spec) is not None
-    assert calibration_for_backend([safe], asked, replace(spec, precision="int8")) is None
+    backend = choose_backend(asked.backend)
+    assert calibration_for_backend([safe], asked, spec, backend) is not None
+    assert calibration_for_backend([safe], asked, replace(spec, precision="int8"), backend) is None
 
 
 def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from benexp.config.groups import groups
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
 from benexp.demo.product import write_product
+from benexp.runs.backend_choice import BackendChoice
 from benexp.runs.backend_list import entries_of
-from benexp.tasks import compare
 from tests.products.builders import RESOLUTIONS, random_arrays, write_folder
 from tests.tasks.runs import files_below
 
@@ -245,7 +245,7 @@ def test_a_wrong_question_is_one_line_before_any_work(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compare, "make_backend", lambda *_, **__: pytest.fail("a backend was made"))
+    monkeypatch.setattr(BackendChoice, "make", lambda *_, **__: pytest.fail("a backend was made"))
     arguments = [f"tile_folder={product}", f"output_folder={tmp_path / 'out'}", f"backends={backends}", *FAST, *more]
     assert main(arguments) == 1
     assert len(caplog.messages) == 1
@@ -314,12 +314,12 @@ def test_int8_is_calibrated_on_the_product_once(product: Path, tmp_path: Path, m
         asked.append(products)
         return "the calibration"
 
-    def make(settings: Any, spec: Any, *, calibration: Any, **_: Any) -> Backend:
+    def make(_self: Any, spec: Any, *, calibration: Any, **_: Any) -> Backend:
         given.append(calibration)
         return Table(spec)
 
     monkeypatch.setattr("benexp.runs.quantization.calibration_of", calibration_of)
-    monkeypatch.setattr(compare, "make_backend", make)
+    monkeypatch.setattr(BackendChoice, "make", make)
     # Without a file to quantise there is nothing to calibrate.
     run(product, tmp_path, "Table", "Rounded:int8")
     assert set(given) == {None}
@@ -333,12 +333,12 @@ def test_int8_is_calibrated_on_the_product_once(product: Path, tmp_path: Path, m
 def test_every_backend_of_the_group_can_be_named() -> None:
     names = groups()["backend"]
     config = SimpleNamespace(backends=names, backend={"batch_size": 8, "threads": 3, "precision": "bf16"})
-    own = {entry.label: entry.settings for entry in entries_of(config, ())}  # type: ignore[arg-type]
+    own = {entry.label: entry.backend.settings for entry in entries_of(config, ())}  # type: ignore[arg-type]
     assert list(own) == names
     assert own["openvino"]["batch_size"] != own["torch"]["batch_size"]
     for entry in entries_of(config, ("++backend.batch_size=8",)):  # type: ignore[arg-type]
         # What the user says holds for all; the configuration's own backend lends nothing else.
-        assert entry.settings == own[entry.label] | {"batch_size": 8}
+        assert entry.backend.settings == own[entry.label] | {"batch_size": 8}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from benexp import BenexpError, classify
 from benexp.backends.base import FallbackError
 from benexp.backends.null import NullBackend
 from benexp.models.spec import ModelSpec
-from benexp.runs.backend_setup import make_backend
+from benexp.runs.backend_choice import choose_backend
 from benexp.runs.backend_trial import _outcome
 from tests.products.builders import write_folder
 
@@ -38,9 +38,9 @@ def test_no_file_is_made_for_a_provider_that_is_missing(small_model: ModelSpec) 
     with pytest.raises(
         FallbackError, match=r"has no TensorrtExecutionProvider: .*pip install 'benexp\[gpu,tensorrt\]'"
     ):
-        make_backend(asked, small_model)
+        choose_backend(asked).make(small_model)
     with pytest.raises(AssertionError, match="a file was made"):
-        make_backend({**asked, "allow_fallback": True}, small_model)
+        choose_backend({**asked, "allow_fallback": True}).make(small_model)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_no_file_is_made_for_a_library_that_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(BenexpError, match=message):
-        make_backend(backend(module, name), small_model)
+        choose_backend(backend(module, name)).make(small_model)
 
 
 class Unchecked(NullBackend):
@@ -73,7 +73,7 @@ def test_a_users_class_that_lets_its_import_fail_is_worded(small_model: ModelSpe
     asked = {"_target_": f"{__name__}.Unchecked"}
     message = r"^Unchecked cannot run here: ModuleNotFoundError: No module named 'no_such_engine'$"
     with pytest.raises(BenexpError, match=message):
-        make_backend(asked, small_model)
+        choose_backend(asked).make(small_model)
     with pytest.raises(BenexpError, match=message):
         Unchecked(small_model).open()
     assert _outcome(asked, small_model, {})[0] == "not installed"

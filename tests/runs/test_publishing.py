@@ -6,13 +6,20 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benexp.core.files import staging
-from benexp.runs.outputs import publish
+from benexp.runs.publishing import publish
+
+
+@dataclass(frozen=True)
+class Record:
+    files: Any
+
 
 RECORD = "run.json"
 STEPS = ("fsync", "unlink", "replace", "mkdir", "open")
@@ -26,7 +33,7 @@ def run(folder: Path, *layers: str) -> None:
         files = [unfinished / f"t_{layer}.tif" for layer in layers]
         for file in files:
             file.write_text(content)
-        publish(files, folder, {"files": {file.name: content for file in files}})
+        publish(files, folder, Record({file.name: content for file in files}))
 
 
 def check_whole(folder: Path) -> None:
@@ -109,14 +116,14 @@ def test_no_room_for_the_record_is_found_before_anything_changes(
 ) -> None:
     run(tmp_path, "class", "gap")
     before = {path: path.read_text() for path in tmp_path.iterdir()}
-    write = Path.write_text
+    write = Path.write_bytes
 
     def full(path: Path, *rest: Any, **named: Any) -> int:
         if path.name.startswith("run."):
             disk_is_full()
         return write(path, *rest, **named)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path, "class", "entropy")
     assert {path: path.read_text() for path in tmp_path.iterdir()} == before

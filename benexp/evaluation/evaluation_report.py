@@ -1,4 +1,4 @@
-"""What the records of evaluations share, and how their figures are said."""
+"""The parts that the records of evaluations share, and the figures as text."""
 
 import dataclasses
 import logging
@@ -10,15 +10,13 @@ from typing import Any
 from benexp.config.command import command
 from benexp.config.schema import Config, config_hash
 from benexp.measure.environment import environment, peak_memory
+from benexp.records.evaluation import EVALUATION, EvaluationRecord
 
 log = logging.getLogger("benexp")
 
-RECORD = "evaluation.json"
-"""Written last: where it is, the evaluation is complete."""
-
 
 def describe_question(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """What every record has of the question and the machine."""
+    """The fields of every record about the question and the machine."""
     return {
         "command": command(overrides),
         "config": dataclasses.asdict(config),
@@ -28,10 +26,9 @@ def describe_question(config: Config, overrides: Sequence[str]) -> dict[str, Any
     }
 
 
-def notes(model: Mapping[str, Any] | None, others: Sequence[str] = ()) -> list[str]:
-    """What a reader of the figures must know; said to the user, too."""
-    untrained = model is not None and not model["trained"]
-    found = [*others, *(["the weights are random: the figures mean nothing"] if untrained else [])]
+def notes(trained: bool, others: Sequence[str] = ()) -> list[str]:
+    """Notes on the figures, which are logged as warnings, too."""
+    found = [*others, *(["the weights are random: the figures mean nothing"] if not trained else [])]
     for note in found:
         log.warning("%s", note)
     return found
@@ -64,7 +61,7 @@ def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
-def say_files(say: Callable[[str], object], folder: Path, record: Mapping[str, Any]) -> None:
+def say_files(say: Callable[[str], object], folder: Path, record: EvaluationRecord) -> None:
     say(f"written to {folder}:")
-    for name in (*record["files"], RECORD):
+    for name in (*record.files, EVALUATION):
         say(f"  {name}")

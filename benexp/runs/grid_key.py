@@ -1,0 +1,36 @@
+"""The key of a saved probability grid: all that its answers depend on."""
+
+from benexp.config.schema import digest
+from benexp.core.installed import installed_version
+from benexp.products.tile import Tile
+from benexp.runs.plan import RunPlan
+from benexp.version import __version__
+
+LEAVE_THE_ANSWERS = ("batch_size", "threads")
+"""Settings of a backend that do not change its answers."""
+
+
+def grid_key(plan: RunPlan, tile: Tile) -> str:
+    """sha256 over all that the answers for a tile depend on: a saved grid is reused where its key is the same."""
+    backend, chunking, exported = plan.backend, plan.chunking, plan.backend.exported_at
+    libraries = backend.kind.libraries
+    return digest(
+        {
+            "input": tile.fingerprint,
+            "region": plan.reading.region,
+            "weights": plan.spec.weights_hash,
+            "bands": plan.spec.bands,
+            "offsets": tile.offsets,
+            "mask": sorted(plan.reading.scl_mask),
+            "stride": chunking.stride,
+            "patch_size": chunking.patch_size,
+            "min_valid": chunking.min_valid,
+            "backend": {key: value for key, value in backend.settings.items() if key not in LEAVE_THE_ANSWERS},
+            "libraries": {name: version for name in libraries if (version := installed_version(name))},
+            # Of the file that runs: a tighter one may refuse it.
+            "tolerance": plan.tolerances.get(exported) if exported else None,
+            "calibration": plan.calibration.key if plan.calibration else None,
+            "verified": plan.integrity != "none",
+            "version": __version__,
+        }
+    )

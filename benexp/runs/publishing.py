@@ -1,0 +1,70 @@
+"""Moving finished files to their names, the record last: an interruption leaves nothing that is taken for whole."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from hashlib import file_digest
+from pathlib import Path
+from typing import Protocol
+
+from benexp.core.errors import one_line
+from benexp.core.files import replacing, sync
+from benexp.records.run import RUN, FileRecord
+from benexp.records.storage import to_json
+
+log = logging.getLogger("benexp")
+
+
+class HasFiles(Protocol):
+    """A record that names the files beside it."""
+
+    @property
+    def files(self) -> Mapping[str, FileRecord]: ...
+
+
+def publish(files: Sequence[Path], folder: Path, record: HasFiles, name: str = RUN) -> None:
+    """Move finished files to `folder` and write the record last, as `name`: in this order on the disk, too.
+
+    Files of earlier runs that this one did not make, such as other layers, are removed, however those runs ended.
+    """
+    path, journal = folder / name, folder / f".{name}"
+    for file in files:
+        sync(file)
+    before, made = _files_before(path) | _files_before(journal), set(record.files)
+    with replacing(path) as temporary:
+        # Where there is no room for it, the earlier results are still whole.
+        temporary.write_bytes(to_json(record))
+        # Until the record is there, this is what tells the next run of files that no record names.
+        with replacing(journal) as unfinished:
+            unfinished.write_text(json.dumps({"files": sorted(before | made)}), encoding="utf-8")
+        # From here on results of an earlier run are replaced: its record no longer holds.
+        path.unlink(missing_ok=True)
+        sync(folder)
+        for old in before - made:
+            # Beside the new ones it would be taken for one of them.
+            (folder / old).unlink(missing_ok=True)
+        for file in files:
+            file.replace(folder / file.name)
+        sync(folder)
+    journal.unlink()
+
+
+def _files_before(path: Path) -> set[str]:
+    """The files that the record at `path` names beside itself; none where it is no record, which is warned about."""
+    if not path.is_file():
+        return set()
+    try:
+        names = set(json.loads(path.read_text(encoding="utf-8"))["files"])
+        # Else a record from elsewhere would have files anywhere removed.
+        if strange := [name for name in names if name in ("", ".", "..") or "/" in name]:
+            raise ValueError(f"it names {strange[0]!r}, which is no file beside it")
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is no record of benexp (%s): it is replaced", path, one_line(error))
+        return set()
+    return names
+
+
+def describe_file(path: Path) -> FileRecord:
+    """Size and sha256 of a file."""
+    with path.open("rb") as file:
+        return FileRecord(path.stat().st_size, file_digest(file, "sha256").hexdigest())
