@@ -13,7 +13,7 @@ from benexp.core.classes import CLASSES
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.report.embedding import PICTURE_BYTES
 from benexp.report.viewer import Picture, write_viewer
-from tests.records.builders import run_record
+from tests.records.builders import model_record, run_record
 
 
 def empty_grid(shape: tuple[int, int], stride: int = 60) -> ProbabilityGrid:
