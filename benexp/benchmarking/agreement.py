@@ -24,7 +24,7 @@ Job = Mapping[str, Any]
 """A job's report.json."""
 HOW = ("batch_size", "threads")
 """Keys of a backend that may decide ties, as they change the order of sums."""
-NO_QUESTION = ("task", "backend", "backends", "layers", "export", "calibration", "evaluate", "integrity")
+NO_QUESTION = ("task", "backend", "backends", "layers", "export", "quantization", "evaluate", "integrity")
 """Keys of a configuration that leave the map which is asked for as it is."""
 
 

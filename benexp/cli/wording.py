@@ -3,6 +3,7 @@
 import re
 
 from benexp.config.groups import conf_folder, groups
+from benexp.config.schema import RENAMED
 from benexp.core.errors import BenexpError, one_line
 
 OPTUNA = "hydra/sweeper=optuna"
@@ -25,6 +26,8 @@ def explain(error: BaseException, *, composing: bool = False) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(unknown[1])
     if choice := re.search(r"Could not find '([^']+)/([^']*)'", text):
+        if present := RENAMED.get(f"{choice[1]}={choice[2]}"):
+            return f"{choice[1]}={choice[2]} is now {present}"
         if choice[1].startswith("hydra/"):
             return f"{choice[1]}={choice[2]}: {PLUGINS}"
         taken = ", ".join(groups().get(choice[1], [])) or "no such group"
@@ -46,6 +49,8 @@ def explain(error: BaseException, *, composing: bool = False) -> str:
 
 
 def _unknown_key(key: str) -> str:
+    if key in RENAMED:
+        return f"{key} is now {RENAMED[key]}"
     import difflib
 
     from hydra import compose, initialize_config_dir

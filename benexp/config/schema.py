@@ -17,6 +17,8 @@ MOST = 65536
 """Workers, threads, jobs, patches: larger numbers are mistakes, which would keep the machine busy for long."""
 LONGEST = 1e9
 """Seconds that can be waited for."""
+RENAMED = {"calibration.patches": "quantization.patches", "calibration": "quantization", "task=report": "task=upload"}
+"""Former names of keys and choices, with the present ones."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Export:
 
 
 @dataclass
-class Calibration:
+class Quantization:
     patches: int = field(metadata=whole(1, MOST))
 
 
@@ -221,7 +223,7 @@ class Config:
     """`_target_` names the class; the other keys are its arguments, so that users' own backends take their own."""
     layers: Layers
     export: Export
-    calibration: Calibration
+    quantization: Quantization
     evaluate: Evaluate
     benchmark: Benchmark
     serve: Serve

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benexp.config.schema import Config, rules
+from benexp.config.schema import RENAMED, Config, rules
 from benexp.core.errors import BenexpError
 
 _TYPES = {
@@ -85,6 +85,8 @@ def _worded(error: OmegaConfBaseException, composed: DictConfig) -> str:
         if re.search(rf"converted to {name}|not a valid {name}|not a {name}|to {name}\[", what):
             return f"{key}={got}: takes {words}"
     if "not in" in what and error.full_key:
+        if str(key) in RENAMED:
+            return f"{key} is now {RENAMED[str(key)]}"
         parent = str(key).rpartition(".")[0]
         siblings = OmegaConf.select(OmegaConf.structured(Config), parent) if parent else OmegaConf.structured(Config)
         return f"unknown key {key}: {parent or 'the configuration'} takes {', '.join(map(str, siblings or ()))}"

@@ -150,6 +150,11 @@ MISTAKES = [
     ("++execution.slurm.memory=0GB", "execution.slurm.memory=0GB: takes an amount such as 16GB"),
     ("chunking.stride", "chunking.stride: is not key=value"),
     ("mask.scl=[", "mask.scl=[: is not key=value"),
+    ("calibration.patches=4", "calibration.patches is now quantization.patches"),
+    ("++calibration.patches=4", "calibration is now quantization"),
+    ("task=report", "task=report is now task=upload"),
+    ("quantization.patches=0", "quantization.patches=0: takes a whole number from 1 to 65536"),
+    ("execution.name=cloud", "execution.name=cloud: takes local, dask"),
 ]
 
 
