@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from benexp.cli.dispatch import run
-from benexp.cli.wording import explain
+from benexp.cli.wording import error_message
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
 from benexp.core.errors import BenexpError
@@ -28,6 +28,6 @@ def classify(
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = compose("config", quoted)
     except Exception as error:
-        raise BenexpError(explain(error, composing=True)) from error
-    records = run(composed, quoted, say=lambda _: None)
+        raise BenexpError(error_message(error, composing=True)) from error
+    records = run(composed, quoted, show=lambda _: None)
     return records[0] if records else {}

@@ -13,8 +13,8 @@ PLUGINS = (
 )
 
 
-def explain(error: BaseException, *, composing: bool = False) -> str:
-    """One line for the user about an exception that is not ours; `composing` where Hydra was at the command line."""
+def error_message(error: BaseException, *, composing: bool = False) -> str:
+    """One line for the user about any exception; `composing` is true while Hydra composes the configuration."""
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 

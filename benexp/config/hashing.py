@@ -1,4 +1,4 @@
-"""Hashes of configurations, which tell whether two runs were asked for the same."""
+"""Hashes of configurations: equal where two runs were asked for the same."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ NOT_IN_HASH = (
     *("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "recommend", "serve"),
     "execution",
 )
-"""The keys that say where things are, and how runs are carried out, tracked and measured."""
+"""The keys of folders, and of how runs are executed, tracked and measured."""
 
 
 def config_hash(config: Config) -> str:

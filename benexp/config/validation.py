@@ -29,7 +29,7 @@ def check(composed: DictConfig) -> Config:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
     except OmegaConfBaseException as error:
-        raise BenexpError(_worded(error, composed)) from error
+        raise BenexpError(_message(error, composed)) from error
     assert isinstance(config, Config)
     _check_group(config)
     for key, got, right, takes in rules(config):
@@ -74,7 +74,8 @@ def _is_number(item: Any) -> bool:
     return type(item) in (int, float)
 
 
-def _worded(error: OmegaConfBaseException, composed: DictConfig) -> str:
+def _message(error: OmegaConfBaseException, composed: DictConfig) -> str:
+    """One line about an error of omegaconf: the key, what it got and what it takes."""
     key = error.full_key or "the configuration"
     what = str(error.msg or error).splitlines()[0]
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benexp.backends.base import Backend
 from benexp.backends.null import NullBackend
-from benexp.config.concurrent_jobs import in_company
+from benexp.config.concurrent_jobs import runs_concurrently
 from benexp.config.hashing import digest
 from benexp.config.schema import Config
 from benexp.core import cores
@@ -71,7 +71,7 @@ def _alone(config: Config) -> contextlib.AbstractContextManager[None]:
 
     Jobs of a sweep over `input_dir` that run side by side share a folder, and have other tiles.
     """
-    if not in_collection(config) or in_company():
+    if not in_collection(config) or runs_concurrently():
         return contextlib.nullcontext()
     return output_folder_alone(Path(config.output_folder))
 
