@@ -13,9 +13,9 @@ from benexp.core.errors import BenexpError
 def classify(
     tile_folder: str | os.PathLike[str], output_folder: str | os.PathLike[str] = "outputs", *overrides: str
 ) -> dict[str, Any]:
-    """Classify one product: what `benexp tile_folder=... output_folder=... OVERRIDES` does.
+    """Classify one product, as `benexp tile_folder=... output_folder=... OVERRIDES` does.
 
-    Returns the run's record, the content of `run.json`; its `files` are paths beneath `<output_folder>/<tile>/`.
+    Returns the run's record, the content of `run.json`; its `files` are paths below `<output_folder>/<tile>/`.
     Raises BenexpError where the command line would print an error.
 
     >>> record = classify("S2A_....SAFE", "maps", "chunking.stride=30")  # doctest: +SKIP

@@ -42,12 +42,12 @@ def _run(
     from benexp.tracking.recorder_client import tracked
 
     config = check(composed)
-    config.output_folder = str(Path(config.output_folder).expanduser())
+    folder = Path(config.output_folder).expanduser()
     if in_sweep:
         # Each job of a sweep has a folder of its own, or jobs would overwrite one another's results.
-        config.output_folder = str(Path(config.output_folder) / "jobs" / config_hash(config)[:12])
-        if config.task.name == "benchmark":
-            config.output_folder = str(Path(config.output_folder) / str(config.benchmark.repeat))
+        repeat = str(config.benchmark.repeat) if config.task.name == "benchmark" else ""
+        folder = folder / "jobs" / config_hash(config)[:12] / repeat
+    config.output_folder = str(folder)
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
     sweep = Path(composed.output_folder) if in_sweep else None

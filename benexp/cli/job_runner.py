@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from benexp.cli.dispatch import run
-from benexp.cli.sweep_overrides import given_overrides
+from benexp.cli.sweep_overrides import SweepOverrides, given_overrides
 from benexp.cli.sweep_start import StartedSweep, started_sweeps
 from benexp.cli.wording import error_message
 from benexp.config.concurrent_jobs import current_sweep
@@ -81,13 +81,10 @@ class JobRunner:
 
     def _heading(self, outcome: JobOutcome) -> str:
         """Such as `job 3 of 16: backend=torch benchmark.repeat=1`."""
-        number = f"job {outcome.job + 1}"
-        if not self.sweeps:
-            return number
-        asked = self.sweeps[-1].overrides
-        count = f"{number} of {asked.jobs}" if asked.jobs else number
+        asked = self.sweeps[-1].overrides if self.sweeps else SweepOverrides()
+        count = f" of {asked.jobs}" if asked.jobs else ""
         swept = asked.swept_among(outcome.overrides)
-        return f"{count}: {swept}" if swept else count
+        return f"job {outcome.job + 1}{count}{f': {swept}' if swept else ''}"
 
     @contextlib.contextmanager
     def _environment(self) -> Iterator[None]:

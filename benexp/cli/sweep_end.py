@@ -1,4 +1,4 @@
-"""The end of a sweep: counts and errors of its jobs, the joint report, the best trial; or an interrupt of its jobs."""
+"""The end of a sweep: the interrupt of its jobs, their count and errors, the joint report, the best trial."""
 
 import contextlib
 import logging
