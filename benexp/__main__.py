@@ -6,9 +6,9 @@ import sys
 def main() -> None:
     """Answer `--help` without composing anything; otherwise run the task."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        from benexp.cli.help import usage
+        from benexp.cli.help import help_text
 
-        print(usage())
+        print(help_text())
     else:
         from benexp.cli.app import main
 

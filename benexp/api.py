@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from benexp.cli.dispatch import run
-from benexp.cli.wording import explain
+from benexp.cli.wording import error_message
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
 from benexp.core.errors import BenexpError
@@ -14,9 +14,9 @@ from benexp.records.storage import to_dict
 def classify(
     tile_folder: str | os.PathLike[str], output_folder: str | os.PathLike[str] = "outputs", *overrides: str
 ) -> dict[str, Any]:
-    """Classify one product: what `benexp tile_folder=... output_folder=... OVERRIDES` does.
+    """Classify one product, as `benexp tile_folder=... output_folder=... OVERRIDES` does.
 
-    Returns the run's record, the content of `run.json`; its `files` are paths beneath `<output_folder>/<tile>/`.
+    Returns the run's record, the content of `run.json`; its `files` are paths below `<output_folder>/<tile>/`.
     Raises BenexpError where the command line would print an error.
 
     >>> record = classify("S2A_....SAFE", "maps", "chunking.stride=30")  # doctest: +SKIP
@@ -29,6 +29,6 @@ def classify(
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = compose("config", quoted)
     except Exception as error:
-        raise BenexpError(explain(error, composing=True)) from error
-    records = run(composed, quoted, say=lambda _: None)
+        raise BenexpError(error_message(error, composing=True)) from error
+    records = run(composed, quoted, show=lambda _: None)
     return to_dict(records[0]) if records else {}

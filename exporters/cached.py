@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from benexp.core.cache import cache_folder, sweep
+from benexp.core.cache import cache_folder, remove_scratch
 from benexp.core.errors import BenexpError
 from benexp.core.installed import has_torch
 from benexp.models.embedded_hash import is_sound
@@ -151,7 +151,7 @@ def _prepare(folder: Path) -> None:
         raise BenexpError(
             f"{folder}: cannot be written: {error.strerror or error}; set BENEXP_CACHE_DIR to a folder that can"
         ) from error
-    sweep(folder)
+    remove_scratch(folder)
 
 
 def _name(spec: ModelSpec, kind: Kind, recipe: Recipe) -> str:

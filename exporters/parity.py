@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benexp.core.cache import SCRATCH, sweep
+from benexp.core.cache import SCRATCH, remove_scratch
 from benexp.core.errors import BenexpError
 from benexp.models.embedded_hash import seal
 from benexp.models.spec import ModelSpec
@@ -109,7 +109,7 @@ def export_checked(
     `<stem>.worst.npz`. `what` and `hint` word the error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
+    remove_scratch(path.parent)
     worst = path.with_suffix(".worst.npz")
     # A folder of its own, so that two processes exporting at once write to different files.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=SCRATCH) as scratch:

@@ -62,7 +62,7 @@ def int8_hint(spec: ModelSpec) -> str:
     """What to do where int8 differs too much from the model."""
     if not spec.trained:
         return "its weights are random, which int8 does not suit: for a speed run set export.tolerance.int8=1"
-    return "use fp32, calibrate on more patches (calibration.patches), or allow more with export.tolerance.int8"
+    return "use fp32, calibrate on more patches (quantization.patches), or allow more with export.tolerance.int8"
 
 
 def quantize_openvino(model: "openvino.Model", patches: Patches) -> "openvino.Model":

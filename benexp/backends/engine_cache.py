@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from benexp.core.cache import SCRATCH, sweep
+from benexp.core.cache import SCRATCH, remove_scratch
 from benexp.models.published import sha256
 
 log = logging.getLogger("benexp")
@@ -31,7 +31,7 @@ def take_note(folder: Path, before: Mapping[str, int]) -> None:
             hashes[name] = sha256(folder / name)
         elif name in noted:
             hashes[name] = noted[name]
-    sweep(folder)
+    remove_scratch(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
         made = Path(scratch) / _NOTES
         made.write_text(json.dumps(hashes, indent=2) + "\n")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benexp.config.schema import NOT_IN_HASH, digest
+from benexp.config.hashing import NOT_IN_HASH, digest
 from benexp.core import cores
 from benexp.core.errors import BenexpError
 from benexp.mapping.differences import Differences, differences
@@ -25,7 +25,7 @@ Job = Mapping[str, Any]
 """A job's report.json."""
 HOW = ("batch_size", "threads")
 """Keys of a backend that may decide ties, as they change the order of sums."""
-NO_QUESTION = ("task", "backend", "backends", "layers", "export", "calibration", "evaluate", "integrity")
+NO_QUESTION = ("task", "backend", "backends", "layers", "export", "quantization", "evaluate", "integrity")
 """Keys of a configuration that leave the map which is asked for as it is."""
 
 

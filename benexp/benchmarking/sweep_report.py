@@ -15,6 +15,7 @@ from benexp.benchmarking.pareto import front
 from benexp.benchmarking.recommendation import Candidate, Limits, recommend
 from benexp.core.files import identity
 from benexp.records.benchmark import REPORT, TABLE, write_report
+from benexp.records.job_outcome import JobOutcome
 from benexp.records.sweep import (
     Configuration,
     JointReport,
@@ -32,14 +33,14 @@ from benexp.report.plots import write_plots
 log = logging.getLogger("benexp")
 
 
-def written(folder: Path, outcomes: Iterable[Mapping[str, Any]]) -> list[Path]:
+def written(folder: Path, outcomes: Iterable[JobOutcome]) -> list[Path]:
     """The reports that jobs of a sweep have written below `folder`, in the place of what was there when they began.
 
     By that, and not by the time: the clocks of machines that share a file system differ. A job whose tiles were reused
     has written its report anew.
     """
-    told = {Path(one["report"]): one["replaces"] for one in reversed(list(outcomes)) if "report" in one}
-    own = [path for path, before in told.items() if identity(path) not in (None, before)]
+    began = {Path(one.report): one.replaces for one in reversed(list(outcomes)) if one.report}
+    own = [path for path, before in began.items() if identity(path) not in (None, before)]
     return [path for path in reversed(own) if path.is_relative_to(folder)]
 
 

@@ -1,12 +1,13 @@
-"""The command line: Hydra composes the configuration of every job; the exit code says whether all went well."""
+"""The entry of the command line: runs Hydra on the arguments and returns the exit code."""
 
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from benexp.cli.wording import OPTUNA, explain
+from benexp.cli.wording import OPTUNA, error_message
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
 from benexp.core.console import set_up_logging
@@ -15,31 +16,33 @@ log = logging.getLogger("benexp")
 
 SWEEP = ("-m", "--multirun")
 FOR_OPTUNA = ("hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1", "hydra.sweeper.max_failure_rate=1")
-"""What Optuna must know of benchmarks, which return patches per second, one at a time, and may fail one by one."""
+"""The settings of Optuna for benchmarks: they return patches per second, run one at a time, and may fail."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line. Returns 0, 1 where anything failed, or 130 after an interrupt."""
     set_up_logging()
 
     import hydra
 
-    from benexp.cli.jobs import FULL_ERROR, Job, SweepRefusedError, begun
+    from benexp.cli.job_runner import FULL_ERROR, JobRunner
+    from benexp.cli.sweep_end import interrupt_launched_jobs, report_sweep
+    from benexp.cli.sweep_start import SweepRefusedError, started_sweeps
     from benexp.tracking.recorder_client import close_sweeps
 
     debug = FULL_ERROR in os.environ
-    job = Job(debug)
-    begun.clear()
+    runner, began = JobRunner(debug), time.time()
+    started_sweeps.clear()
     code = 0
     try:
         given = [*(FOR_OPTUNA if OPTUNA in arguments else ()), *map(quote, arguments)]
         # Flags first: argparse takes no `key=value -m key=value`.
         sys.argv[1:] = sorted(given, key=lambda argument: argument not in SWEEP)
         with _exceptions_from_hydra():
-            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(runner)()
     except KeyboardInterrupt:
         log.error("interrupted")
-        job.interrupt()
+        interrupt_launched_jobs()
         code = 130
     except SweepRefusedError as refused:
         log.error("%s", refused)
@@ -47,9 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        log.error("%s", explain(error, composing=True))
+        log.error("%s", error_message(error, composing=True))
         code = 1
-    well = job.end(interrupted=code == 130)
+    ended = [report_sweep(sweep, runner.sweep, began, interrupted=code == 130) for sweep in started_sweeps]
+    well = all(ended) and all(outcome.status == "done" for outcome in runner.single_outcomes)
     code = code or (0 if well else 1)
     close_sweeps("interrupted" if code == 130 else "failed" if code else "done")
     return code
@@ -57,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _exceptions_from_hydra() -> Iterator[None]:
-    """Hydra passes exceptions on, so that they are worded here, instead of printing them and exiting."""
+    """Let Hydra raise its exceptions, for one-line messages, instead of printing them and exiting."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

@@ -1,4 +1,4 @@
-"""From a composed configuration to the task that it names."""
+"""The run of the task that a composed configuration names."""
 
 import contextlib
 import importlib
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def run(
-    composed: "DictConfig", overrides: Sequence[str], say: Callable[[str], object], in_sweep: bool = False
+    composed: "DictConfig", overrides: Sequence[str], show: Callable[[str], object], in_sweep: bool = False
 ) -> Sequence[Any]:
-    """Check a composed configuration and run its task; the records of what was done.
+    """Check a composed configuration and run its task; the records of the runs.
 
-    `overrides` are what the user asked for, in Hydra's grammar: records show them. `say` is told what was done.
+    `overrides` are the user's, in Hydra's grammar, for the records. `show` takes the text for the user.
     """
     with _failure_reported(composed, overrides, in_sweep):
-        return _run(composed, overrides, say, in_sweep)
+        return _run(composed, overrides, show, in_sweep)
 
 
 def _failure_reported(
@@ -35,22 +35,25 @@ def _failure_reported(
 
 
 def _run(
-    composed: "DictConfig", overrides: Sequence[str], say: Callable[[str], object], in_sweep: bool
+    composed: "DictConfig", overrides: Sequence[str], show: Callable[[str], object], in_sweep: bool
 ) -> Sequence[Any]:
-    from benexp.config.schema import check, config_hash
+    from benexp.config.hashing import config_hash
+    from benexp.config.validation import check
     from benexp.tracking.recorder_client import tracked
 
     config = check(composed)
-    config.output_folder = str(Path(config.output_folder).expanduser())
+    folder = Path(config.output_folder).expanduser()
     if in_sweep:
-        # Each job of a sweep has a folder of its own, or they would overwrite one another.
-        config.output_folder = str(Path(config.output_folder) / "jobs" / config_hash(config)[:12])
-        if config.task.name == "benchmark":
-            config.output_folder = str(Path(config.output_folder) / str(config.benchmark.repeat))
+        # Each job of a sweep has a folder of its own, or jobs would overwrite one another's results.
+        repeat = str(config.benchmark.repeat) if config.task.name == "benchmark" else ""
+        folder = folder / "jobs" / config_hash(config)[:12] / repeat
+    config.output_folder = str(folder)
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
     sweep = Path(composed.output_folder) if in_sweep else None
-    # Reported here already, and not only where a wrong configuration is, for MLflow to be told of it.
+    # The failure is reported inside `tracked`, too, so that the report is there when the record goes to MLflow.
     with tracked(config, overrides, sweep), _failure_reported(composed, overrides, in_sweep):
-        records: Sequence[Any] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(config, overrides, say)
+        records: Sequence[Any] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(
+            config, overrides, show
+        )
     return records

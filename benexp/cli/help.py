@@ -1,9 +1,10 @@
-"""The text of `benexp --help`, made from the files under conf/ in no time."""
+"""The text of `benexp --help`, made from the files under conf/ without imports of Hydra."""
 
 from benexp.config.groups import conf_folder, groups
 
 
-def usage() -> str:
+def help_text() -> str:
+    """The synopsis, the groups with their choices, the top keys with their comments, and examples."""
     width = max(map(len, groups()))
     choices = "\n".join(f"  {group:<{width}}  {_wrapped(names, width + 4)}" for group, names in groups().items())
     return f"""\

@@ -1,6 +1,7 @@
-"""What a sweep varies and in how many jobs, as Hydra's sweepers will read it."""
+"""The overrides that a sweep varies, read in the way of Hydra's sweepers."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,25 +10,25 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from benexp.config.schema import NOT_IN_HASH
+from benexp.config.hashing import NOT_IN_HASH
 
 REPEAT = "benchmark.repeat"
 
 
 @dataclass(frozen=True)
-class Swept:
-    """The keys that jobs differ in, and how many jobs there are to be, at most; None where that cannot be told."""
+class SweepOverrides:
+    """The keys in which the jobs of a sweep differ, and the largest number of jobs; None where that is unknown."""
 
     keys: frozenset[str] = frozenset()
     jobs: int | None = None
 
-    def words(self, overrides: list[str]) -> str:
-        """What tells a job with these overrides from the others: `backend=torch benchmark.repeat=1`."""
+    def swept_among(self, overrides: Sequence[str]) -> str:
+        """The overrides of a job that other jobs do not share: `backend=torch benchmark.repeat=1`."""
         plain = (override.lstrip("+") for override in overrides)
         return " ".join(override for override in plain if override.partition("=")[0] in self.keys)
 
-    def refused(self, task: str) -> str | None:
-        """Why this cannot be swept: keys that make no other configuration, so that jobs would share a folder."""
+    def refusal(self, task: str) -> str | None:
+        """The message to refuse a sweep over keys that make no other configuration: its jobs would share a folder."""
         fit = {"output_folder", {"benchmark": REPEAT, "classify": "tile_folder"}.get(task)}
         wrong = sorted(key for key in self.keys - fit if key.partition(".")[0] in NOT_IN_HASH)
         if not wrong:
@@ -38,32 +39,32 @@ class Swept:
         )
 
 
-def swept(hydra: DictConfig) -> Swept:
-    """Read from Hydra's own configuration: of a recipe's lists and the command line's, which wins."""
+def sweep_overrides(hydra: DictConfig) -> SweepOverrides:
+    """The overrides in Hydra's own configuration: those of a recipe, and those of the command line, which win."""
     params = hydra.sweeper.get("params") or {}
-    given = [*(f"{key}={value}" for key, value in params.items()), *as_given(hydra)]
+    given = [*(f"{key}={value}" for key, value in params.items()), *given_overrides(hydra)]
     try:
         parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(given)
         varied = [one for one in {one.key_or_group: one for one in parsed}.values() if one.is_sweep_override()]
         keys = frozenset(one.key_or_group for one in varied)
         if trials := hydra.sweeper.get("n_trials"):
-            return Swept(keys, int(trials))
+            return SweepOverrides(keys, int(trials))
         if not all(one.is_discrete_sweep() for one in varied):
-            return Swept(keys)
-        return Swept(keys, math.prod(sum(1 for _ in one.sweep_string_iterator()) for one in varied))
+            return SweepOverrides(keys)
+        return SweepOverrides(keys, math.prod(sum(1 for _ in one.sweep_string_iterator()) for one in varied))
     except HydraException:
-        return Swept()  # the sweeper says what is wrong
+        return SweepOverrides()  # the sweeper says what is wrong
 
 
-def as_given(hydra: Any) -> list[str]:
-    """The overrides as they were written: what an interpolation in them comes to is nothing, perhaps."""
+def given_overrides(hydra: Any) -> list[str]:
+    """The overrides as they were written, with interpolations, which may not resolve."""
     given: Any = OmegaConf.to_container(hydra.overrides.task)
     return list(given)
 
 
 def put_repeats_outermost(hydra: DictConfig) -> None:
-    """Have every configuration take its turn before any has its next, wherever benchmark.repeat was named."""
-    named = [text.partition("=")[2] for text in as_given(hydra) if text.partition("=")[0].lstrip("+") == REPEAT]
+    """Make benchmark.repeat the outermost loop: every configuration runs once before any runs again."""
+    named = [text.partition("=")[2] for text in given_overrides(hydra) if text.partition("=")[0].lstrip("+") == REPEAT]
     params = hydra.sweeper.get("params") or {}
     if not named and REPEAT not in params:
         return

@@ -3,6 +3,7 @@
 import re
 
 from benexp.config.groups import conf_folder, groups
+from benexp.config.schema import RENAMED
 from benexp.core.errors import BenexpError, one_line
 
 OPTUNA = "hydra/sweeper=optuna"
@@ -12,8 +13,8 @@ PLUGINS = (
 )
 
 
-def explain(error: BaseException, *, composing: bool = False) -> str:
-    """One line for the user about an exception that is not ours; `composing` where Hydra was at the command line."""
+def error_message(error: BaseException, *, composing: bool = False) -> str:
+    """One line for the user about any exception; `composing` is true while Hydra composes the configuration."""
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -25,6 +26,8 @@ def explain(error: BaseException, *, composing: bool = False) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(unknown[1])
     if choice := re.search(r"Could not find '([^']+)/([^']*)'", text):
+        if present := RENAMED.get(f"{choice[1]}={choice[2]}"):
+            return f"{choice[1]}={choice[2]} is now {present}"
         if choice[1].startswith("hydra/"):
             return f"{choice[1]}={choice[2]}: {PLUGINS}"
         taken = ", ".join(groups().get(choice[1], [])) or "no such group"
@@ -34,18 +37,21 @@ def explain(error: BaseException, *, composing: bool = False) -> str:
     if "No trials are completed" in text:
         return f"{OPTUNA}: no trial came to its objective, the patches per second of task=benchmark"
     if "`Study.stop` is supposed" in text:
-        return f"{OPTUNA}: the last trial of the grid failed, on which its plugin stumbles: no best one is named"
+        return f"{OPTUNA}: the last trial of the grid failed, which its plugin cannot handle: no best trial is named"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return f"{text}: {' '.join(str(error.__cause__).split())}" if error.__cause__ else text
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or text}"
     if composing:
-        # Hydra meets some mistakes with exceptions of its code, such as a list where a group's choice should stand.
+        # Hydra raises exceptions of its own code for some mistakes, such as a list in place of a group's choice.
         return f"Hydra can make no configuration of these keys and values ({one_line(error)}): see benexp --help"
     return f"unexpected {type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
 
 
 def _unknown_key(key: str) -> str:
+    """The message about a key that is not in the schema, with its present name or the closest match."""
+    if key in RENAMED:
+        return f"{key} is now {RENAMED[key]}"
     import difflib
 
     from hydra import compose, initialize_config_dir

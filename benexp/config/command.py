@@ -1,4 +1,4 @@
-"""The command that does a run again, as one would type it."""
+"""The command that repeats a run, for a shell."""
 
 import re
 import shlex
@@ -8,27 +8,27 @@ from benexp.config.quoting import quote
 
 
 def command(overrides: Sequence[str], *flags: str) -> str:
-    """`benexp` with the flags and overrides in Hydra's grammar, for a shell, which leaves Hydra's quotes to benexp.
+    """`benexp` with flags and overrides, which are given in Hydra's grammar and come out quoted for a shell.
 
     >>> command(["tile_folder='/data/a, b'", "++backend.threads=2", "mask.scl=[3,8]"])
     "benexp tile_folder='/data/a, b' backend.threads=2 mask.scl='[3,8]'"
     """
-    return " ".join(["benexp", *flags, *map(typed, overrides)])
+    return " ".join(["benexp", *flags, *map(shell_quoted, overrides)])
 
 
-def typed(override: str) -> str:
-    """An override in Hydra's grammar as one would type it in a shell."""
-    key, equals, value = _plain(override).partition("=")
-    return f"{shlex.quote(key)}{equals}{_quoted(value) if value else ''}"
+def shell_quoted(override: str) -> str:
+    """An override in Hydra's grammar, quoted for a shell instead of for Hydra."""
+    key, equals, value = _unquoted(override).partition("=")
+    return f"{shlex.quote(key)}{equals}{_in_quotes(value) if value else ''}"
 
 
-def _quoted(value: str) -> str:
-    """For a shell, an apostrophe in double quotes, where nothing in them means anything to one."""
+def _in_quotes(value: str) -> str:
+    """The value quoted for a shell; in double quotes where it has an apostrophe and nothing that a shell expands."""
     return f'"{value}"' if "'" in value and not re.search(r'["$`\\!]', value) else shlex.quote(value)
 
 
-def _plain(override: str) -> str:
-    """What `quote` makes this override of; itself, where that is not to be told."""
+def _unquoted(override: str) -> str:
+    """The text from which `quote` makes this override; the override itself where none is found."""
     key, _, value = override.partition("=")
     inner = value[1:-1]
     escaped = inner.replace("\\'", "'").replace("\\${", "${")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def conf_folder() -> Path:
-    """Where the configuration lies: inside the installed package, or at the top of a checkout."""
+    """The folder `conf`: inside the installed package, or at the top of a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"

@@ -1,4 +1,4 @@
-"""Overrides as users type them, in the form that Hydra's grammar takes."""
+"""The quoting of overrides for Hydra's grammar."""
 
 import os
 import re
@@ -12,13 +12,13 @@ PATH_KEYS = (
     *("evaluate.patches", "evaluate.metadata", "evaluate.reference", "evaluate.map"),
 )
 OPEN_KEYS = ("backend.", "layers.extra")
-"""Below these, users' own classes and functions have keys of their own, which Hydra takes only with a ++."""
+"""Users' own classes and functions have further keys below these, which Hydra takes only with a ++."""
 
 
 def quote(argument: str) -> str:
-    """An override in Hydra's grammar, which takes characters of paths for its own, and the backend `null` for nothing.
+    """An override as users type it, quoted for Hydra: paths, whose characters its grammar would parse, and `null`.
 
-    Raises BenexpError where it is no text.
+    Raises BenexpError where it is not UTF-8.
 
     >>> quote("tile_folder=/data/a, b")
     "tile_folder='/data/a, b'"

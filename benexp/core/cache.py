@@ -1,4 +1,4 @@
-"""Where benexp keeps what it made once and can make again: random weights and exported models."""
+"""The cache folder, for files that can be made again: random weights and exported models."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 SCRATCH = ".export-"
-"""Names of folders in which files of the cache are made begin so."""
+"""The prefix of folders in which files of the cache are made."""
 _DAY = 24 * 60 * 60
 
 
@@ -20,8 +20,8 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "benexp"
 
 
-def sweep(folder: Path) -> None:
-    """Remove the scratch folders that processes which were killed have left in `folder`: those older than a day."""
+def remove_scratch(folder: Path) -> None:
+    """Remove scratch folders older than a day from `folder`: killed processes have left them."""
     for left in folder.glob(f"{SCRATCH}*"):
         with contextlib.suppress(FileNotFoundError):  # its owner is done with it
             if left.stat().st_mtime < time.time() - _DAY:

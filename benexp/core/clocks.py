@@ -1,4 +1,4 @@
-"""How long each stage of a run was busy."""
+"""The busy seconds of each stage of a run."""
 
 import threading
 import time

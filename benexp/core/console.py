@@ -10,7 +10,7 @@ log = logging.getLogger("benexp")
 
 
 def set_up_logging() -> None:
-    """Messages of benexp go to stderr, one line each."""
+    """Send log messages of benexp to stderr, one line each."""
     handler = AboveBars(sys.stderr)
     handler.setFormatter(_Printable("benexp: %(levelname)s%(message)s"))
     logging.basicConfig(handlers=[handler])
@@ -25,12 +25,12 @@ class _Printable(logging.Formatter):
 
 
 def _printable(text: str) -> str:
-    """Shows what a terminal would obey, in names of files above all, as Python writes it."""
+    """The text with control characters, as in names of files, escaped as Python does: a terminal would obey them."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def say(text: str) -> None:
-    """Print for the user, and go on where nobody listens any more (`benexp ... | head -1`)."""
+def print_text(text: str) -> None:
+    """Print to stdout, above progress bars, and ignore a reader that is gone (`benexp ... | head -1`)."""
     try:
         with above_bars():
             print("\n".join(map(_printable, text.split("\n"))), flush=True)

@@ -1,4 +1,4 @@
-"""How many processor cores this process may really use."""
+"""The number of processor cores that this process may use."""
 
 import math
 import os
@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SHARE = "BENEXP_CORES"
-"""Names the variable that says how many cores a process may use where several share a machine."""
+"""The environment variable with the number of cores for a process, where several share a machine."""
 
 
 def available() -> int:
-    """Cores by affinity, cut down to the cgroup's CPU quota and to BENEXP_CORES: engines that count the machine's cores
-    start too many threads.
+    """The cores of the affinity mask, limited by the cgroup's CPU quota and BENEXP_CORES.
+
+    Engines count the machine's cores instead, and start too many threads.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit, share = quota(), os.environ.get(SHARE, "")
@@ -20,7 +21,7 @@ def available() -> int:
 
 
 def quota(root: Path = Path("/")) -> float | None:
-    """The cores' worth of time that this process's control groups allow, such as 1.5; None where they set no limit."""
+    """The CPU quota of this process's control groups in cores, such as 1.5; None where they set no limit."""
     return min((limit for group in groups(root) if (limit := _quota(group)) is not None), default=None)
 
 

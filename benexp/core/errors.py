@@ -2,7 +2,7 @@
 
 
 class BenexpError(Exception):
-    """Something the user can mend: the message names the file, key or class and says what to do.
+    """An error that the user can mend: the message names the file, key or class, and the remedy.
 
     The command line prints it as one line and exits with 1; Python callers catch this type.
     """

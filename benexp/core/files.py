@@ -1,4 +1,4 @@
-"""Writing files so that a file that exists is complete."""
+"""Files that are complete where they exist, and locks."""
 
 import errno
 import fcntl
@@ -29,9 +29,9 @@ _DAY = 24 * 60 * 60
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to, renamed to it at the end of the block and removed on an error.
 
-    It is nobody else's, whoever writes the same file; the suffix stays last (`x.partial-1a2b3c4d.tif`), because GDAL
-    and others choose the format by it. What is not `durable` may be torn where the power goes out soon after: for files
-    that are checked when they are read, in a folder that is removed as a whole.
+    No other writer of the same file has it; the suffix stays last (`x.partial-1a2b3c4d.tif`), because GDAL and others
+    choose the format by it. Without `durable` the file may be torn by a power cut soon after: for files that are
+    checked when they are read, in a folder that is removed as a whole.
     """
     if durable:
         _remove_partial(path.parent, path.stem, age=_DAY)
@@ -56,7 +56,7 @@ def _remove_partial(folder: Path, stem: str = "", age: float = 0) -> None:
 
 
 def sync(path: Path) -> None:
-    """Return once a file's content, or the names in a folder, are on the disk, to be there after the power went out."""
+    """Return once the content of a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -70,14 +70,14 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until nobody else holds `path`, a file made for this, and hold it: however the holder ends, it is freed."""
+    """Wait for the lock on `path`, a file made for this, and hold it; the system frees it however the holder ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def is_text(path: str | Path) -> bool:
-    """Whether GDAL can open it, and pages and records hold it: a file system's names may be any bytes."""
+    """True for a path in UTF-8, which GDAL, pages and records need: the names of a file system may be any bytes."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -86,7 +86,7 @@ def is_text(path: str | Path) -> bool:
 
 
 def identity(path: Path) -> list[int] | None:
-    """Tells a file from one that replaces it, whichever machine's clock was right; None where there is none."""
+    """Numbers that change when the file is replaced, on whichever machine; None where there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -102,7 +102,7 @@ LOCK = ".lock"
 def staging(folder: Path) -> Iterator[Path]:
     """A new folder inside `folder` to build results in, removed at the end with whatever was not moved out of it.
 
-    What a run that died has left there is removed first. Raises BenexpError while another run is building there.
+    The remains of a run that died are removed first. Raises BenexpError while another run is building there.
     """
     with alone_in(folder):
         for left in folder.glob(f"{STAGING}*"):
@@ -116,10 +116,10 @@ def staging(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, a file that is there meanwhile: the system frees it when the run ends, however it ends.
+    """Hold the folder's lock, a file in it; the system frees the lock however the run ends.
 
-    Files that a run that died was writing there are removed first. Raises BenexpError while another run holds it. The
-    folder itself could not be locked where it is on NFS.
+    Unfinished files of a run that died are removed first. Raises BenexpError while another run holds the lock. It is a
+    file because a folder on NFS cannot be locked.
     """
     path = folder / LOCK
     while True:
@@ -144,7 +144,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Opens a file that is written to, and none that a link in its place leads to; waits for no reader of a pipe."""
+    """Open a file for writing, but not through a link, nor a pipe, which would wait for a reader."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 

@@ -1,4 +1,4 @@
-"""What users name in a configuration: their own classes and functions."""
+"""The import of users' own classes and functions, which a configuration names."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,7 @@ from benexp.core.errors import BenexpError, one_line
 
 
 def import_name(key: str, path: str) -> Any:
-    """What the dotted `path` names. Raises BenexpError naming the configuration's `key` where it cannot be imported."""
+    """The object at the dotted `path`. Raises BenexpError naming the configuration's `key` where the import fails."""
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

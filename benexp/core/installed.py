@@ -1,4 +1,4 @@
-"""What is installed: torch, or not; and ONNX Runtime, several distributions that are one module, never two of them."""
+"""Installed libraries: torch, and ONNX Runtime, whose distributions share one module and exclude each other."""
 
 from importlib import metadata
 from typing import Any
@@ -23,7 +23,7 @@ RUNTIMES = (
 
 
 def installed_runtimes() -> list[str]:
-    """The installed distributions of ONNX Runtime: one, or none, or trouble."""
+    """The installed distributions of ONNX Runtime; more than one break each other."""
     return [name for name in RUNTIMES if installed_version(name)]
 
 
@@ -39,7 +39,7 @@ def check_one_runtime() -> None:
 
 
 def installed_version(distribution: str) -> str | None:
-    """Told without importing it; None where it is not installed."""
+    """The version of a distribution, which is not imported; None where it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -57,7 +57,7 @@ def import_onnxruntime(what: str, extra: str = "cpu") -> Any:
 
 
 def has_torch() -> bool:
-    """Whether torch can be imported, which takes seconds the first time."""
+    """True where torch can be imported, which takes seconds the first time."""
     try:
         import torch  # noqa: F401
     except ImportError:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benexp.config.concurrent_jobs import in_company
+from benexp.config.concurrent_jobs import runs_concurrently
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
 from benexp.core.progress import progress
@@ -64,7 +64,7 @@ def _alone(plan: RunPlan) -> contextlib.AbstractContextManager[None]:
 
     Concurrent jobs of a sweep over `input_dir` share a folder, and have other tiles.
     """
-    if not plan.in_collection or in_company():
+    if not plan.in_collection or runs_concurrently():
         return contextlib.nullcontext()
     return output_folder_alone(plan.output_folder)
 

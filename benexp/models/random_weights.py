@@ -4,7 +4,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from benexp.core.cache import SCRATCH, cache_folder, sweep
+from benexp.core.cache import SCRATCH, cache_folder, remove_scratch
 from benexp.core.classes import CLASSES
 from benexp.core.errors import BenexpError
 from benexp.core.files import sync
@@ -30,7 +30,7 @@ def random_checkpoint(architecture: str, bands: tuple[str, ...], seed: int) -> P
         raise BenexpError(f"model.weights=random needs {error.name}: pip install 'benexp[torch]'") from error
     network = lively_network(architecture, bands, len(CLASSES), seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    sweep(folder.parent)
+    remove_scratch(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=SCRATCH) as scratch:
         made = Path(scratch) / "checkpoint"
         save_checkpoint(made, network, architecture, len(bands))

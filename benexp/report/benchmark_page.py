@@ -5,7 +5,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from benexp.config.command import typed
+from benexp.config.command import shell_quoted
 from benexp.core.files import replacing
 from benexp.measure.statistics import PER_DECADE, compare
 from benexp.records.benchmark import REPORT, STAGES, TABLE
@@ -39,7 +39,7 @@ def write_page(folder: Path, report: JointReport) -> None:
         runs=runs,
         backends=list(dict.fromkeys(one["backend"] for one in configurations)),
         verdicts=_grouped(report["configurations"]),
-        overrides=" ".join(map(typed, report["recommendation"]["overrides"])),
+        overrides=" ".join(map(shell_quoted, report["recommendation"]["overrides"])),
         left_out=left_out(report["configurations"]),
         environments=_environments(report),
         files=[TABLE, REPORT],

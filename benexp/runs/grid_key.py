@@ -1,6 +1,6 @@
 """The key of a saved probability grid: all that its answers depend on."""
 
-from benexp.config.schema import digest
+from benexp.config.hashing import digest
 from benexp.core.installed import installed_version
 from benexp.products.tile import Tile
 from benexp.runs.plan import RunPlan

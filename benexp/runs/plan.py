@@ -7,7 +7,8 @@ from typing import Any
 
 from benexp.backends.base import Backend
 from benexp.config.command import command
-from benexp.config.schema import Chunking, Config, config_hash
+from benexp.config.hashing import config_hash
+from benexp.config.schema import Chunking, Config
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
 from benexp.mapping import layers

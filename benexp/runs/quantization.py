@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benexp.config.schema import Config, digest
+from benexp.config.hashing import digest
+from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
 from benexp.mapping.grid import Chunk, PatchGrid, valid_share
 from benexp.models.spec import ModelSpec
@@ -41,7 +42,7 @@ def calibration_for_backend(
 
 
 def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) -> Calibration:
-    """`config.calibration.patches` patches, spread over at most eight of the products and over each of them.
+    """`config.quantization.patches` patches, spread over at most eight of the products and over each of them.
 
     Pixels are read when they are asked for. Raises BenexpError where none of these products can be opened, and on
     reading where none has a patch that is half valid; where only some have, the others are named in a warning.
@@ -49,7 +50,7 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
     reading = Reading.of(config)
     shares: dict[Path, int] = {}
     names, keys, problems = [], [], []
-    for product, count in _shares(products, config.calibration.patches).items():
+    for product, count in _shares(products, config.quantization.patches).items():
         try:
             with open_input(product, reading, spec.bands, warn=False) as tile:
                 names.append(tile.name)
@@ -75,12 +76,12 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
                 "tiles": keys,
                 "region": reading.region,
                 "mask": sorted(reading.scl_mask),
-                "patches": config.calibration.patches,
+                "patches": config.quantization.patches,
                 "patch_size": spec.patch_size,
                 "bands": spec.bands,
             }
         ),
-        source=f"up to {config.calibration.patches} patches of {', '.join(names)}",
+        source=f"up to {config.quantization.patches} patches of {', '.join(names)}",
         read=read,
     )
 

@@ -16,8 +16,9 @@ from benexp.benchmarking.child_process import ProcessDiedError, messages
 from benexp.benchmarking.measured_run import Request
 from benexp.benchmarking.sweep_report import joint_report
 from benexp.config.command import command
-from benexp.config.concurrent_jobs import in_company, this_sweep
-from benexp.config.schema import Config, config_hash, digest
+from benexp.config.concurrent_jobs import current_sweep, runs_concurrently
+from benexp.config.hashing import config_hash, digest
+from benexp.config.schema import Config
 from benexp.core.errors import BenexpError, one_line
 from benexp.core.files import staging
 from benexp.measure.environment import environment
@@ -98,7 +99,7 @@ class _Run:
             "config_hash": config_hash(config),
         }
         where = {key: machine[key] for key in SURROUNDINGS}
-        key = [about, where, in_company(), _code_hash(config), config.benchmark.warmup]
+        key = [about, where, runs_concurrently(), _code_hash(config), config.benchmark.warmup]
         self._known = {product: about | self._look(product, key) for product in found}
 
     def _look(self, product: Path, key: Sequence[Any]) -> Tile:
@@ -133,7 +134,7 @@ class _Run:
             return [product for product in products if product not in self._tiles]
 
         def end(product: Path, found: Mapping[str, Any]) -> None:
-            self._tiles[product] = {**self._known[product], **found, "reused": False, "sweep": this_sweep.get()}
+            self._tiles[product] = {**self._known[product], **found, "reused": False, "sweep": current_sweep.get()}
             changed(self._tiles[product])
 
         def fail(failed: Iterable[Path], reason: str) -> None:
@@ -208,7 +209,7 @@ class _Benchmark:
             "config": dataclasses.asdict(config),
             "config_hash": config_hash(config),
             "repeat": config.benchmark.repeat,
-            "side_by_side": in_company(),
+            "side_by_side": runs_concurrently(),
         }
         self._run = _Run(config, overrides, spec, found, self._machine)
         self._config, self._overrides, self._spec = config, overrides, spec

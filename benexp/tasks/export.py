@@ -51,7 +51,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     if config.dry_run:
         name = _resolve(config).name if config.model.weights == "onnx" else config.model.name
         path = _path(config, name)
-        patches = f"{config.calibration.patches} patches of the products named and on " if found else ""
+        patches = f"{config.quantization.patches} patches of the products named and on " if found else ""
         say(
             f"would make {path} from {name} ({config.model.weights}) at {asked.precision} and check it on {patches}"
             f"made-up patches; it may differ by {asked.tolerance[asked.precision]:g}"

@@ -1,4 +1,4 @@
-"""Sends to MLflow what is not there yet: `benexp task=report tracking=mlflow output_folder=...`."""
+"""Sends to MLflow what is not there yet: `benexp task=upload tracking=mlflow output_folder=...`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     """
     tracking = config.tracking
     if tracking.name != "mlflow":
-        raise BenexpError("task=report sends records to MLflow: set tracking=mlflow")
+        raise BenexpError("task=upload sends records to MLflow: set tracking=mlflow")
     folder = Path(config.output_folder)
     found = list(find(folder))
     if not found:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benexp.config.command import command
-from benexp.config.schema import Config, Tracking, config_hash
+from benexp.config.hashing import config_hash
+from benexp.config.schema import Config, Tracking
 from benexp.core.errors import BenexpError
 from benexp.tracking.sent_records import find, forget_parent
 
@@ -114,7 +115,7 @@ class _Recorder:
     def _give_up(self, answer: Mapping[str, Any], folder: str) -> None:
         """Say so, once. The recorder goes on with what it is at only where it is still wanted."""
         if not self._gave_up:
-            later = ["benexp", "task=report", "tracking=mlflow", f"tracking.uri={self._tracking.uri}"]
+            later = ["benexp", "task=upload", "tracking=mlflow", f"tracking.uri={self._tracking.uri}"]
             log.warning(
                 "not recorded in MLflow: %s; nothing is lost: send it later with %s",
                 answer["failed"],
@@ -176,7 +177,7 @@ def tracked(config: Config, overrides: Sequence[str], sweep: Path | None) -> Ite
     """Tell MLflow of what is done in the block: of its records, also where not all of it could be done, or, in a
     `sweep`, of how it failed without one.
 
-    An interrupt is not held up: `task=report` tells later of what was done.
+    An interrupt is not held up: `task=upload` tells later of what was done.
     """
     if not is_wanted(config, overrides):
         yield

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benexp.config.schema import digest
+from benexp.config.hashing import digest
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.measure.environment import environment
 from benexp.runs.publishing import describe_file

@@ -93,7 +93,7 @@ def test_times_from_other_surroundings_are_measured_again(
 def test_times_of_a_job_beside_others_are_not_taken_for_those_of_one_alone(
     products: Path, tmp_path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "in_company", lambda: True)
+    monkeypatch.setattr(benchmark, "runs_concurrently", lambda: True)
     pretend(products, tmp_path, requests)
     assert start(products, tmp_path) == 0
     monkeypatch.undo()

@@ -14,6 +14,7 @@ import pytest
 from benexp.benchmarking.sweep_report import join, written
 from benexp.core.files import identity
 from benexp.demo.product import write_product
+from benexp.records.job_outcome import JobOutcome
 from benexp.records.sweep import Configuration, JointReport
 from tests.benchmarking.made_up_jobs import FOUR, change, reports, write_job
 
@@ -379,11 +380,11 @@ def test_reports_of_a_sweep_are_those_that_its_jobs_replaced_whatever_the_time(t
     for path in (again, new):
         os.utime(path, (10**9, 10**9))
     told = [
-        {"job": 0, "report": str(new), "replaces": None},
-        {"job": 1, "report": str(old), "replaces": left},
-        {"job": 2},
-        {"job": 3, "report": str(again), "replaces": before},
-        {"job": 4, "report": str(tmp_path / "jobs" / "none" / "1" / "report.json"), "replaces": None},
+        JobOutcome(job=0, task="benchmark", overrides=[], report=str(new)),
+        JobOutcome(job=1, task="benchmark", overrides=[], report=str(old), replaces=left),
+        JobOutcome(job=2, task="benchmark", overrides=[]),
+        JobOutcome(job=3, task="benchmark", overrides=[], report=str(again), replaces=before),
+        JobOutcome(job=4, task="benchmark", overrides=[], report=str(tmp_path / "jobs" / "none" / "1" / "report.json")),
     ]
     assert written(tmp_path, told) == [new, again]
 

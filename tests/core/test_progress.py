@@ -9,13 +9,13 @@ import sys
 CODE = """
 import fcntl, logging, struct, sys, termios
 fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-from benexp.core.console import say, set_up_logging
+from benexp.core.console import print_text, set_up_logging
 from benexp.core.progress import progress
 set_up_logging()
 for tile in progress(["a", "b"], desc="tiles"):
     for patch in progress(range(3), desc="classify"):
         pass
-    say(f"{tile} is done")
+    print_text(f"{tile} is done")
     logging.getLogger("benexp").warning("%s is odd", tile)
 """
 

@@ -40,7 +40,7 @@ SPECIAL = (
     *("torch", "pathlib.Path", "os", "tests.fuzz.answers", "tcp://127.0.0.1:1"),
 )  # fmt: skip
 HARMLESS = re.compile(
-    r"[+~ ]*((export|calibration|evaluate|benchmark|recommend|tracking|execution|integrity|seed|resume)\b"
+    r"[+~ ]*((export|quantization|evaluate|benchmark|recommend|tracking|execution|integrity|seed|resume)\b"
     r"|backend\.(threads|batch_size)=)"
 )
 """How overrides begin that change nothing of a map."""

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from benexp import BenexpError, classify
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
-from benexp.config.schema import Config, check
+from benexp.config.schema import Config
+from benexp.config.validation import check
 from benexp.core.window import Window
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
@@ -59,7 +60,7 @@ def test_patches_are_what_the_model_would_get(safe: Path, spec: ModelSpec, caplo
 
 
 def test_no_more_than_asked_for_and_the_same_every_time(safe: Path, spec: ModelSpec) -> None:
-    calibration = calibration_of([safe], config("calibration.patches=5"), spec)
+    calibration = calibration_of([safe], config("quantization.patches=5"), spec)
     patches = calibration.read()
     assert len(patches) == 5
     assert np.array_equal(patches, calibration.read())
@@ -74,7 +75,7 @@ def test_the_key_stands_for_the_patches_and_is_known_without_reading(
     key = calibration_of([safe], config(), spec).key
     assert calibration_of([safe], config("export.tolerance.int8=0.1", "chunking.stride=30"), spec).key == key
     others = {
-        calibration_of([safe], config("calibration.patches=5"), spec).key,
+        calibration_of([safe], config("quantization.patches=5"), spec).key,
         calibration_of([safe], config("region.pixels=[0,0,200,200]"), spec).key,
         calibration_of([safe], config("offset=none"), spec).key,
         calibration_of([other], config(), spec).key,
@@ -85,7 +86,7 @@ def test_the_key_stands_for_the_patches_and_is_known_without_reading(
 
 def test_products_share_the_patches(safe: Path, spec: ModelSpec, tmp_path: Path) -> None:
     other = write_safe(tmp_path, arrays={band: array + 20000 for band, array in random_arrays(SIZE).items()}, size=SIZE)
-    patches = calibration_of([safe, other], config("calibration.patches=7"), spec).read()
+    patches = calibration_of([safe, other], config("quantization.patches=7"), spec).read()
     assert [bool(bright) for bright in patches.min((1, 2, 3)) > 10000] == [False] * 4 + [True] * 3
 
 
@@ -102,7 +103,7 @@ def test_of_many_products_eight_are_opened_evenly(
     calibration_of([Path(str(index)) for index in range(24)], config(), spec)
     assert [int(path.name) for path in opened] == [1, 4, 7, 10, 13, 16, 19, 22]
     opened.clear()
-    calibration_of([Path(str(index)) for index in range(24)], config("calibration.patches=2"), spec)
+    calibration_of([Path(str(index)) for index in range(24)], config("quantization.patches=2"), spec)
     assert len(opened) == 2
 
 
@@ -127,7 +128,7 @@ def test_few_blocks_are_read_of_a_large_tile(spec: ModelSpec, safe: Path, monkey
             return np.full((10, *window.shape), 1000, np.uint16), valid
 
     monkeypatch.setattr("benexp.runs.quantization.open_input", lambda *_, **__: Large())
-    assert len(calibration_of([safe], config("calibration.patches=64"), spec).read()) == 64
+    assert len(calibration_of([safe], config("quantization.patches=64"), spec).read()) == 64
     assert len(blocks) < 20
     assert len({row for row, _ in blocks}) >= 4
 
@@ -147,7 +148,7 @@ def test_a_broken_product_does_not_stop_the_others(
     shutil.copytree(safe, broken)
     next(broken.rglob("*_B03_10m.jp2")).unlink()
     with caplog.at_level(logging.WARNING, "benexp"):
-        patches = calibration_of([broken, blank, safe], config("calibration.patches=12"), spec).read()
+        patches = calibration_of([broken, blank, safe], config("quantization.patches=12"), spec).read()
     assert len(patches) == 4
     assert ["B03" in caplog.text, "half valid" in caplog.text] == [True, True]
     with pytest.raises(BenexpError, match="B03"):
@@ -168,7 +169,7 @@ def test_int8_files_are_not_calibrated_again(safe: Path, spec: ModelSpec) -> Non
 
 def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:
     def run(*overrides: str) -> dict[str, object]:
-        int8 = ("model=demo", "backend=onnxruntime-cpu", "backend.precision=int8", "calibration.patches=8")
+        int8 = ("model=demo", "backend=onnxruntime-cpu", "backend.precision=int8", "quantization.patches=8")
         return classify(safe, tmp_path, *int8, *overrides)
 
     record = run()
@@ -177,4 +178,4 @@ def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:
     again = run("export.tolerance.fp16=0.02")
     assert again["grid_reused"]
     assert again["calibration"] == record["calibration"]
-    assert not run("calibration.patches=9")["grid_reused"]
+    assert not run("quantization.patches=9")["grid_reused"]

@@ -89,7 +89,7 @@ def test_over_tolerance_leaves_the_file_of_before_and_the_worst_patch(
 
 def test_int8_is_calibrated_and_checked_on_the_products_named(exported: list[str], tmp_path: Path) -> None:
     product = write_folder(tmp_path / "product", size=(240, 240))
-    asked = (f"tile_folder={product}", "offset=none", "calibration.patches=4", "export.precision=int8")
+    asked = (f"tile_folder={product}", "offset=none", "quantization.patches=4", "export.precision=int8")
     said: list[str] = []
     record = export(tmp_path / "out", *exported, *asked, "export.tolerance.int8=1", said=said)
     assert Path(record["path"]).name == "demo-int8.onnx"
@@ -108,7 +108,7 @@ def test_int8_is_calibrated_and_checked_on_the_products_named(exported: list[str
 
 def test_an_int8_file_is_not_quantised_again(exported: list[str], tmp_path: Path) -> None:
     product = write_folder(tmp_path / "product", size=(240, 240))
-    asked = (f"tile_folder={product}", "offset=none", "calibration.patches=4", "export.precision=int8")
+    asked = (f"tile_folder={product}", "offset=none", "quantization.patches=4", "export.precision=int8")
     made = export(tmp_path / "out", *exported, *asked, "export.tolerance.int8=1")
     assert made["parity"]["reference"].endswith(".onnx (fp32)")
     again = ("model=onnx", f"model.path={made['path']}", *asked)

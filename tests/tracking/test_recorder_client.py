@@ -50,7 +50,7 @@ def test_without_a_server_a_run_is_complete_and_is_sent_later(
     assert "system/cpu_utilization_percentage" in samples(record)[0]["metrics"]
 
     uri = f"sqlite:///{tmp_path}/later.db"
-    arguments = ["task=report", "tracking=mlflow", f"output_folder={out}", f"tracking.uri={uri}"]
+    arguments = ["task=upload", "tracking=mlflow", f"output_folder={out}", f"tracking.uri={uri}"]
     assert main(arguments) == 0
     known = sent(record, uri)
     assert known
@@ -145,7 +145,7 @@ def test_a_sweep_is_sent_later_as_a_whole(tmp_path: Path) -> None:
     sweep_record(out, "jobs/c/1", "jobs/d/1")
     for name in ("c", "d"):
         benchmark_record(out / "jobs" / name / "1", tile("a"), config_hash=name)
-    assert main(["task=report", "tracking=mlflow", f"output_folder={out}", f"tracking.uri={uri}"]) == 0
+    assert main(["task=upload", "tracking=mlflow", f"output_folder={out}", f"tracking.uri={uri}"]) == 0
     client = mlflow_client.import_mlflow().MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("benexp").experiment_id])
     (above,) = [run for run in runs if run.info.run_name == "out"]
@@ -217,7 +217,7 @@ def test_wrong_settings_are_told_before_any_work(
 
 
 def test_there_must_be_something_to_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert main(["task=report", f"output_folder={tmp_path}"]) == 1
+    assert main(["task=upload", f"output_folder={tmp_path}"]) == 1
     assert "set tracking=mlflow" in caplog.text
-    assert main(["task=report", "tracking=mlflow", f"output_folder={tmp_path}"]) == 1
+    assert main(["task=upload", "tracking=mlflow", f"output_folder={tmp_path}"]) == 1
     assert "there is no record of a finished run in it" in caplog.text
