@@ -110,7 +110,7 @@ def test_links_are_followed_inside_a_product_and_not_out_of_it(tmp_path: Path) -
     found = open_container(tmp_path / "P.SAFE")
     assert found.open("B03.tif").read() == b"fine"
     for name in ("B04.tif", "GRANULE/h/IMG_DATA/x_B02.tif"):
-        for use in (found.gdal, found.open, found.stamp):
+        for use in (found.gdal_path, found.open, found.stamp):
             with pytest.raises(BenexpError, match=r"is a link out of the product, to .*secret.*: refused"):
                 use(name)
 
