@@ -13,7 +13,7 @@ import numpy as np
 
 from benexp.models.resolve import DEMO_MODEL
 from tests.products.builders import random_arrays, write_folder, write_safe, zip_product
-from tests.products.test_size_limits import claim, sparse
+from tests.products.test_size_limits import sparse, state_size
 
 SECRET = "what nobody should read"
 
@@ -91,14 +91,14 @@ def linked(what: str) -> Case:
 
 
 def header(size: int, tile: int, pattern: str = "{band}.jp2") -> Case:
-    """Bands whose headers claim `size` pixels a side in internal tiles of `tile`."""
+    """Bands whose headers state `size` pixels a side in internal tiles of `tile`."""
 
     def make(folder: Path) -> list[str]:
         product = write_folder(folder / "P", pattern=pattern, arrays=ARRAYS)
         for file in product.iterdir():
             scale = 1 if file.stem in ("B02", "B03", "B04", "B08") else 2
             if file.suffix == ".jp2":
-                claim(file, size // scale, tile // scale)
+                state_size(file, size // scale, tile // scale)
             elif scale == 1:
                 sparse(file, size, blockysize=tile) if tile == size else sparse(
                     file, size, tiled=True, blockxsize=tile, blockysize=tile
@@ -110,7 +110,7 @@ def header(size: int, tile: int, pattern: str = "{band}.jp2") -> Case:
 
 def scene_header(folder: Path) -> list[str]:
     product = write_folder(folder / "P", pattern="{band}.jp2", arrays=ARRAYS, scl=np.full((65, 65), 4, np.uint8))
-    claim(product / "SCL.jp2", 2**31 - 2, 2**31 - 2)
+    state_size(product / "SCL.jp2", 2**31 - 2, 2**31 - 2)
     return [f"tile_folder={product}", *NULL, "mask.scl=[3]"]
 
 

@@ -1,4 +1,4 @@
-"""Whether what is read and what is answered can be true: checks that need no reference, only a look."""
+"""Plausibility of pixels and answers: checks that need no reference."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,11 +9,11 @@ from benexp.core.errors import BenexpError
 from benexp.mapping.grid import ProbabilityGrid
 
 STEP = 3
-"""Every so manyth row and column is looked at."""
+"""The step between the rows, and between the columns, that are looked at."""
 ENOUGH = 1000
 """Pixels below which nothing is said."""
 OFFSET = 1000
-"""What newer products add to their reflectances."""
+"""DN that products since baseline 04.00 add to their reflectances."""
 _BIN = 10
 """DN that are counted as one."""
 _BINS = 200
@@ -29,7 +29,7 @@ HARDLY = 0.01
 
 
 def tally(pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """What the bands of a window of model DN [bands, h, w], 0 where a band has no data, hold where `valid` [h, w].
+    """A summary of a window of model DN [bands, h, w], 0 where a band has no data, and of its `valid` pixels [h, w].
 
     [bands, n]: the lowest and the highest; how many pixels were looked at, in how many of them any band has data, and
     in how many of those this one has none; then how many pixels are in each bin.
@@ -48,7 +48,7 @@ def tally(pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> npt.N
 
 
 class Content:
-    """What the bands of a tile hold: the sum of its chunks' tallies."""
+    """The content of a tile's bands: the sum of its chunks' tallies."""
 
     def __init__(self, bands: Sequence[str]) -> None:
         self._bands = tuple(bands)
@@ -74,7 +74,7 @@ class Content:
             raise BenexpError(f"no patch can be classified: {_told(missing)}: see whether the file is right")
 
     def gaps(self, grid: ProbabilityGrid) -> list[str]:
-        """Why so little of the grid was classified, a sentence each, where it is not just the edge of the data."""
+        """Reasons why parts of the grid were not classified, a sentence each, apart from the edge of the data."""
         missing = self._missing(GAPS)
         found = [f"{_told(missing)} and get no class: see whether the file is right"] if missing else []
         done, count = int(grid.classified.sum()), grid.classified.size
@@ -94,7 +94,7 @@ class Content:
         return [(band, float(part)) for band, part in zip(self._bands, lacks, strict=True) if part > share]
 
     def warnings(self, offsets: Mapping[str, int]) -> list[str]:
-        """What looks wrong, a sentence each; `offsets` by band are those that were applied."""
+        """Implausible content, a sentence each; `offsets` by band are those that were applied."""
         total = int(self._counts[0].sum())
         if total < ENOUGH:
             return []

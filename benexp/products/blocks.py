@@ -22,9 +22,9 @@ from benexp.core.errors import BenexpError
 from benexp.products.product import BandFile
 
 DRIVERS = ("GTiff", "JP2OpenJPEG")
-"""Told by content, whatever the suffix. No other is tried: some of GDAL's follow paths and addresses in a file."""
+"""GDAL's drivers that are tried, whatever the suffix. Others would follow paths and addresses in a file."""
 UNIT = 512
-"""Pixels a side that smaller blocks and strips of GeoTIFFs are grouped to: calls would cost more than decoding."""
+"""Pixels a side of the groups in which small blocks of GeoTIFFs are read: a call costs more than decoding them."""
 JPEG_TILES = 2048
 """Internal tiles of a JPEG2000 file at most: each takes 10 kB in every thread that has it open. Sentinel-2 has 121."""
 OVERLAP = 1200.0
@@ -66,14 +66,14 @@ class Key(NamedTuple):
 
 
 class Interest(NamedTuple):
-    """Where a sweep, row by row from the north, has come to: edges of its window in metres from the rasters' origin."""
+    """The current window of a sweep, row by row from the north: its edges in metres from the rasters' origin."""
 
     north: float
     south: float
     west: float
 
     def is_past(self, key: Key, raster: Raster) -> bool:
-        """Whether the sweep will not come back to this unit."""
+        """True if the sweep will not come back to this unit."""
         height, width = (n * raster.resolution for n in raster.unit)
         top, bottom, right = key.row * height, (key.row + 1) * height, (key.col + 1) * width
         elsewhere = bottom <= self.north or top >= self.south
@@ -209,7 +209,7 @@ class BlockReader:
         return own[number]
 
     def _forget(self) -> None:
-        """Make room: first what the sweep has left behind, then what was not used for longest."""
+        """Drop units until the cache fits: those behind the sweep first, then the least recently used."""
         finished = [key for key, unit in self._units.items() if unit.done()]
         for key in sorted(finished, key=lambda key: not self._interest.is_past(key, self.rasters[key.raster])):
             if self._bytes <= self._cache_bytes:

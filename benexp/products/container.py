@@ -1,4 +1,4 @@
-"""Where a product's files lie: a folder, or a zip that is read in place."""
+"""The files of a product, in a folder or in a zip that is read in place."""
 
 import hashlib
 import zipfile
@@ -10,14 +10,13 @@ from benexp.core.errors import BenexpError
 from benexp.core.files import is_text
 
 PIECE = 1 << 20
-"""Bytes that are read at once."""
+"""Bytes per read."""
 XML_LIMIT = 4 * 1024 * 1024
-"""Bytes; real metadata and manifests are below 1 MB, a zip can promise anything, and parsed a document takes 100 times
-its size."""
-LARGE = 64 * 1024 * 1024
-"""Bytes that a member of a zip may unpack to, however small it is packed."""
-ABSURD = 200
-"""How many times its packed size a larger one may have: JPEG2000 packs to itself, GeoTIFFs to a half or so."""
+"""Bytes of an XML document at most: real ones have less than 1 MB, and a parsed one takes 100 times its size."""
+FREE_SIZE = 64 * 1024 * 1024
+"""Unpacked bytes of a zip's member up to which its packing ratio does not matter."""
+LARGEST_RATIO = 200
+"""Unpacked to packed bytes of a larger member at most: JPEG2000 packs to its own size, GeoTIFFs to about half."""
 
 
 class Container:
@@ -37,8 +36,8 @@ class Container:
             raise BenexpError(f"{path} has a name in it, or of a file in it, that is not in UTF-8: rename it")
         self.names = names
 
-    def gdal(self, name: str) -> str:
-        """The path GDAL opens the file by."""
+    def gdal_path(self, name: str) -> str:
+        """The path by which GDAL opens the file."""
         raise NotImplementedError
 
     def open(self, name: str) -> BinaryIO:
@@ -49,9 +48,9 @@ class Container:
         raise NotImplementedError
 
     def stamp(self, name: str) -> bytes:
-        """Where and since when the file is: with the same stamp it is the same file, seen from this machine or another.
+        """The file's inode, time of change and size: two files of one stamp are the same file, on any machine.
 
-        A copy has another one, and may have the same content.
+        A copy has the same content and another stamp.
         """
         raise NotImplementedError
 
@@ -67,11 +66,11 @@ class Container:
         return digest.digest()
 
     def where(self, name: str) -> str:
-        """The file in words, for messages."""
+        """The file's path for messages."""
         return f"{self.path / name}"
 
     def read_xml(self, name: str) -> bytes:
-        """The whole of a small file. Raises BenexpError if it is too large for XML or cannot be read."""
+        """The content of an XML file. Raises BenexpError if it is larger than XML_LIMIT or cannot be read."""
         try:
             if self.size(name) > XML_LIMIT:
                 raise BenexpError(f"{self.where(name)} has {self.size(name)} bytes: that is no product metadata")
@@ -97,7 +96,7 @@ class FolderContainer(Container):
         names = sorted(file.relative_to(path).as_posix() for file in found if not file.name.startswith("."))
         super().__init__(path, path.name, tuple(names))
 
-    def gdal(self, name: str) -> str:
+    def gdal_path(self, name: str) -> str:
         return str(self._inside(name))
 
     def open(self, name: str) -> BinaryIO:
@@ -120,7 +119,8 @@ class FolderContainer(Container):
 class ZipContainer(Container):
     """The files of a zip, below the folder that holds the product.
 
-    Raises BenexpError if the zip cannot be read, names a file twice or outside itself, or unpacks to absurd sizes.
+    Raises BenexpError if the zip cannot be read, names a file twice or outside itself, or has a member that unpacks to
+    far more than its packed size.
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,7 +137,7 @@ class ZipContainer(Container):
             if name in self._members:
                 # One would be verified, and the other one decoded.
                 raise BenexpError(f"{path} holds two files of one name ({name!r}): refused")
-            if info.file_size > max(LARGE, ABSURD * info.compress_size):
+            if info.file_size > max(FREE_SIZE, LARGEST_RATIO * info.compress_size):
                 raise BenexpError(
                     f"{path}: {name!r} unpacks to {info.file_size} bytes from {info.compress_size}: refused, as no "
                     f"product packs like that"
@@ -151,7 +151,7 @@ class ZipContainer(Container):
         )
         super().__init__(path, PurePosixPath(self._root).name or path.stem, tuple(names))
 
-    def gdal(self, name: str) -> str:
+    def gdal_path(self, name: str) -> str:
         # In braces GDAL takes the path as it is, whatever its suffix; unpaired ones inside would confuse it.
         archive = str(self.path)
         return (
@@ -192,7 +192,7 @@ def _stamp(path: Path) -> bytes:
 
 
 def _hidden(member: str) -> bool:
-    """Whether it is what file managers leave in zips (`__MACOSX/._B02.jp2`, `.DS_Store`)."""
+    """True for files that file managers leave in zips (`__MACOSX/._B02.jp2`, `.DS_Store`)."""
     parts = PurePosixPath(member).parts
     return parts[0] == "__MACOSX" or parts[-1].startswith(".")
 

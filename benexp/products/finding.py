@@ -1,4 +1,4 @@
-"""From a path to products."""
+"""Products found at a path."""
 
 import os
 from pathlib import Path

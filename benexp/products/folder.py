@@ -7,10 +7,10 @@ from benexp.products.product import BandFile, Product, make_product, parse_band_
 def band_files(container: Container) -> list[BandFile]:
     """The band files that lie directly in the folder."""
     parsed = [(name, parse_band_file(name)) for name in container.names if "/" not in name]
-    return [BandFile(found.band, container.gdal(name), found.resolution, name) for name, found in parsed if found]
+    return [BandFile(found.band, container.gdal_path(name), found.resolution, name) for name, found in parsed if found]
 
 
 def open_folder(container: Container) -> Product:
-    """The product of a flat folder. Raises BenexpError if two files claim to be the same band."""
+    """The product of a flat folder. Raises BenexpError if two files are of the same band."""
     files = band_files(container)
     return make_product(container, files, "folder", names=[container.name, *(file.file for file in files)])

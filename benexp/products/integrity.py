@@ -1,7 +1,7 @@
-"""Whether a product's files are whole, before hours are spent on them.
+"""Checks that a product's files are whole, before hours are spent on them.
 
-Checksums of `manifest.safe` catch every damage; a JPEG2000 file's structure, walked without decoding, catches
-truncation, the usual one.
+Checksums of `manifest.safe` find any damage; a JPEG2000 file's structure, walked without decoding, finds truncation,
+the usual damage.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ log = logging.getLogger("benexp")
 MODES = ("auto", "checksum", "structure", "none")
 MANIFEST = "manifest.safe"
 ALGORITHMS = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256", "SHA256": "sha256"}
-"""What manifests call them, and what hashlib does."""
+"""The names of algorithms in manifests, and in hashlib."""
 
 _SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _START_OF_CODESTREAM = b"\xff\x4f"
@@ -93,9 +93,9 @@ def manifest_checksums(container: Container) -> dict[str, tuple[str, str]]:
 
 
 def check_checksum(container: Container, name: str, algorithm: str, expected: str) -> None:
-    """Raises BenexpError unless the file has this checksum."""
+    """Compare the file's checksum with the expected one. Raises BenexpError if they differ."""
     digest = hashlib.new(algorithm)
-    with _reading(container, name) as file:
+    with _open_or_damaged(container, name) as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     if digest.hexdigest() != expected:
@@ -103,12 +103,12 @@ def check_checksum(container: Container, name: str, algorithm: str, expected: st
 
 
 def check_structure(container: Container, name: str) -> None:
-    """Raises BenexpError if a JPEG2000 file ends early: a tile is cut off, or the end is not marked.
+    """Check that a JPEG2000 file is not cut off. Raises BenexpError if a tile is, or if the end is not marked.
 
     Other files pass: where a GeoTIFF is cut off, decoding fails.
     """
     size = container.size(name)
-    with _reading(container, name) as file:
+    with _open_or_damaged(container, name) as file:
         if file.read(len(_SIGNATURE)) != _SIGNATURE:
             return
         position = len(_SIGNATURE)
@@ -154,7 +154,7 @@ def _check_codestream(file: BinaryIO, position: int, end: int, container: Contai
 
 
 @contextmanager
-def _reading(container: Container, name: str) -> Iterator[BinaryIO]:
+def _open_or_damaged(container: Container, name: str) -> Iterator[BinaryIO]:
     """The file, opened. Raises BenexpError if it cannot be read, as where a zip's own checksum does not hold."""
     try:
         with container.open(name) as file:

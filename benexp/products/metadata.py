@@ -1,4 +1,4 @@
-"""What a product's metadata says: level, processing baseline, radiometric offsets, quantification, time of sensing.
+"""A product's metadata: level, processing baseline, radiometric offsets, quantification, time of sensing.
 
 Since processing baseline 04.00 (January 2022) products store reflectance x 10000 + 1000 and list the offset to add.
 """
@@ -52,7 +52,7 @@ class Metadata:
     quantification: int
     """DN per unit of reflectance."""
     sensed: str | None
-    """When sensing began, in UTC, such as `2022-04-13T15:07:59.024Z`."""
+    """The start of sensing, in UTC, such as `2022-04-13T15:07:59.024Z`."""
     file: str
     """The document's name in the product."""
 
@@ -66,7 +66,7 @@ def read_metadata(container: Container) -> Metadata | None:
 
 
 def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
-    """Read MTD_MSIL2A.xml or MTD_MSIL1C.xml; a tile's document (MTD_TL.xml) in its place tells the baseline at most."""
+    """Read MTD_MSIL2A.xml or MTD_MSIL1C.xml; a tile's document (MTD_TL.xml) in its place has the baseline at most."""
     root = parse_xml(document, where)
     texts: dict[str, set[str]] = {}
     for element in root.iter():
@@ -76,7 +76,7 @@ def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
         raise BenexpError(f"{where} is no Sentinel-2 metadata (its root is {_local(root)})")
 
     def only(*names: str) -> str:
-        """What elements of the first of these names that there is say; nothing where they do not agree."""
+        """The text of the elements of the first of these names that exists; empty where they do not agree."""
         said = next((texts[name] for name in names if name in texts), {""})
         return next(iter(said)) if len(said) == 1 else ""
 
@@ -129,7 +129,7 @@ def baseline_of(*names: str) -> str | None:
 
 
 def sensed_in(*names: str) -> str | None:
-    """When sensing began, by the first of the names that has a time: `S2B_MSIL2A_20220413T150759_...`.
+    """The start of sensing, by the first of the names that has a time: `S2B_MSIL2A_20220413T150759_...`.
 
     >>> sensed_in("my folder", "T33XWJ_20220413T150759_B02.jp2")
     '2022-04-13T15:07:59Z'

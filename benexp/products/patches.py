@@ -14,7 +14,7 @@ _PATCH = re.compile(r"^S2[A-D]_MSIL2A_\d{8}T\d{5,6}(_N\d{4}_R\d{3}_T\w{5})?_\d{1
 
 
 def is_patch(container: Container) -> bool:
-    """Whether every band file is named after one BigEarthNet patch."""
+    """True if every band file is named after one BigEarthNet patch."""
     prefixes = {parsed.prefix for file in band_files(container) if (parsed := parse_band_file(file.file))}
     return len(prefixes) == 1 and is_patch_name(prefixes.pop())
 

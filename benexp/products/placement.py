@@ -1,4 +1,4 @@
-"""Which pixels of a band lie under the pixels of the tile's grid: nearest, by the coordinates of pixel centres."""
+"""The pixels of a band under the pixels of the tile's grid: the nearest, by the coordinates of pixel centres."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Cover(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """What a band has under a window."""
+    """The part of a band under a window."""
 
     rows: Cover
     cols: Cover
@@ -58,7 +58,7 @@ def cover(start: int, count: int, shift: float, resolution: float, size: int) ->
 
 
 def place(window: Window, raster: Raster, grid: Affine) -> Placed:
-    """What the raster has under a window of the grid."""
+    """The part of the raster under a window of the grid."""
     south, east = raster.transform.f - grid.f, grid.c - raster.transform.c
     return Placed(
         cover(window.row, window.height, south, raster.resolution, raster.shape[0]),
@@ -67,7 +67,7 @@ def place(window: Window, raster: Raster, grid: Affine) -> Placed:
 
 
 def check_raster(raster: Raster) -> None:
-    """Raises BenexpError unless the raster is a band on a north-up grid of 10, 20 or 60 m with a CRS."""
+    """Check that a raster is a band on a north-up grid of 10, 20 or 60 m with a CRS. Raises BenexpError if not."""
     path, transform = raster.file.path, raster.transform
     if raster.dtype not in ("uint8", "uint16"):
         raise BenexpError(f"{path} is {raster.dtype}: Sentinel-2 bands are uint16, as in the archive's products")

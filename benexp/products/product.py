@@ -1,4 +1,4 @@
-"""What a product is, whatever its layout: named band files, and what is known of their radiometry."""
+"""A product of any layout: its named band files, and the facts known about their radiometry."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ class Product:
     baseline: str | None
     """The processing baseline, such as `05.09`."""
     sensed: str | None
-    """When sensing began, in UTC, as RFC 3339 has it; None where nothing says it."""
+    """The start of sensing, in UTC, in the form of RFC 3339; None where nothing says it."""
     warnings: tuple[str, ...]
     container: Container
     metadata: Metadata | None
@@ -91,7 +91,7 @@ def parse_band_file(file: str) -> BandName | None:
 
 
 def finest(files: Iterable[BandFile], where: Path) -> dict[str, BandFile]:
-    """The file of the finest resolution for every band. Raises BenexpError where two files claim to be it."""
+    """The file of the finest resolution for every band. Raises BenexpError where two files share it."""
     best: dict[str, BandFile] = {}
     for file in sorted(files, key=lambda file: (file.name, file.assumed_resolution)):
         chosen = best.setdefault(file.name, file)
@@ -103,9 +103,9 @@ def finest(files: Iterable[BandFile], where: Path) -> dict[str, BandFile]:
 def make_product(
     container: Container, files: Iterable[BandFile], level: Level, *, name: str | None = None, names: Sequence[str]
 ) -> Product:
-    """A product of these files, with what its metadata and `names` (of product, granule, files) tell about them.
+    """A product of these files, with the facts that its metadata and `names` (of product, granule, files) state.
 
-    Raises BenexpError if two files claim to be the same band, or the metadata cannot be read.
+    Raises BenexpError if two files are of the same band, or the metadata cannot be read.
     """
     bands = finest(files, container.path)
     scl = bands.pop("SCL", None)

@@ -1,4 +1,4 @@
-"""From a product's numbers to model DN (reflectance x 10000), and which pixels count."""
+"""Stored numbers to model DN (reflectance x 10000): `dn_table` applies the offset that `offsets.py` decides on."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from benexp.core.errors import BenexpError
 from benexp.products.metadata import MODEL_QUANTIFICATION
-from benexp.products.product import Product
 
 NODATA = 0
 SCL_CLASSES = range(12)
@@ -16,27 +15,6 @@ SCL_CLASSES = range(12)
 
 Table = npt.NDArray[np.uint16]
 """The new value of each old one. With 65536 of them, no sum wraps around and nothing is computed per pixel."""
-
-
-def resolve_offsets(product: Product, setting: int | str, bands: Sequence[str]) -> dict[str, int]:
-    """What to add to each band's DN. `setting` is `auto` (what the product says), `none` (0) or the number itself.
-
-    Raises BenexpError where `auto` finds nothing that says it.
-    """
-    if setting == "none":
-        return dict.fromkeys(bands, 0)
-    if isinstance(setting, int):
-        return dict.fromkeys(bands, setting)
-    if setting != "auto":
-        raise BenexpError(f"offset={setting}: give auto, none or a whole number")
-    known = product.offsets or {}
-    unknown = [band for band in bands if band not in known]
-    if unknown:
-        raise BenexpError(
-            f"{product.path} does not say what radiometric offset its bands have ({', '.join(unknown)}): give offset="
-            "none if its values are reflectance x 10000, offset=-1000 if they are 1000 more (baseline 04.00 and later)"
-        )
-    return {band: known[band] for band in bands}
 
 
 def dn_table(offset: int, quantification: int, nodata: float | None = None) -> Table:

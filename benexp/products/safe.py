@@ -30,5 +30,5 @@ def open_safe(container: Container, granule: str | None = None) -> Product:
         parsed = parse_band_file(match[0])
         if parsed and match["granule"] == chosen:
             resolution = parsed.resolution or int(match["resolution"] or 0) or None
-            files.append(BandFile(parsed.band, container.gdal(match[0]), resolution, match[0]))
+            files.append(BandFile(parsed.band, container.gdal_path(match[0]), resolution, match[0]))
     return make_product(container, files, "L2A", name=granule, names=[container.name, container.path.name, chosen])

@@ -18,7 +18,7 @@ SAMPLE = 1024
 
 
 def read_decimated(raster: Raster, placed: Placed, shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
-    """What a raster has under a window, at a lower resolution, which JPEG2000 and overviews give cheaply; 0 if nothing.
+    """The pixels of a raster under a window, at a lower resolution, which JPEG2000 and overviews give cheaply; or 0.
 
     Raises BenexpError if the file is damaged.
     """

@@ -18,11 +18,12 @@ from benexp.core.errors import BenexpError
 from benexp.core.window import Window
 from benexp.products.blocks import BlockReader, Interest, Key, Raster, inspect
 from benexp.products.finding import open_product
+from benexp.products.offsets import resolve_offsets
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
 from benexp.products.product import Product
-from benexp.products.radiometry import dn_table, keep_table, resolve_offsets
+from benexp.products.radiometry import dn_table, keep_table
 from benexp.products.region import resolve_region
-from benexp.products.size_limits import check_area, check_claim
+from benexp.products.size_limits import check_area, check_size
 from benexp.products.thumbnail import read_decimated
 
 CHUNK_ROWS = 2048
@@ -79,11 +80,11 @@ class Tile:
         threads: int,
         cache_bytes: int | None,
     ) -> None:
-        # The scene classification is one more layer whose zeros are invalid pixels.
-        self._layers = [*rasters, *([scl] if scl else [])]
-        for layer in self._layers:
-            check_raster(layer)
-            check_claim(layer, product.container.size(layer.file.file))
+        # The scene classification is one more raster whose zeros are invalid pixels.
+        self._rasters = [*rasters, *([scl] if scl else [])]
+        for raster in self._rasters:
+            check_raster(raster)
+            check_size(raster, product.container.size(raster.file.file))
         reference = min(rasters, key=lambda raster: (raster.resolution, raster.file.name))
         factor = round(reference.resolution / RESOLUTION)
         whole = (reference.shape[0] * factor, reference.shape[1] * factor)
@@ -97,8 +98,8 @@ class Tile:
         self.bands = tuple(raster.file.name for raster in rasters)
         self.offsets = dict(offsets)
         self.crs = reference.crs
-        self.warnings = (*product.warnings, *check_together(self._layers, reference))
-        self.input_bytes = sum(product.container.size(layer.file.file) for layer in self._layers)
+        self.warnings = (*product.warnings, *check_together(self._rasters, reference))
+        self.input_bytes = sum(product.container.size(raster.file.file) for raster in self._rasters)
         self.region = resolve_region(region, whole, self.crs, self._grid)
         if region and region.get("pixels") and tuple(region["pixels"]) != tuple(self.region):
             self.warnings = (
@@ -108,11 +109,11 @@ class Tile:
         self.shape = self.region.shape
         check_area(self.shape)
         self.transform = _grid(self._grid.c + self.region.col * RESOLUTION, self._grid.f - self.region.row * RESOLUTION)
-        self.cache_bytes = default_cache(self._layers) if cache_bytes is None else cache_bytes
+        self.cache_bytes = default_cache(self._rasters) if cache_bytes is None else cache_bytes
         self._clocks = StageClocks()
         self.stamp = self._stamp()
         self._reader = BlockReader(
-            self._layers,
+            self._rasters,
             [*self._tables, *([keep_table(scl_mask)] if scl else [])],
             threads,
             self.cache_bytes,
@@ -131,9 +132,9 @@ class Tile:
         return digest.hexdigest()
 
     def _files(self) -> list[str]:
-        """Those that the tile is made of: of the bands, and the metadata that the offsets are from."""
+        """The files that the tile is read from: bands, scene classification, and the metadata with the offsets."""
         metadata = self.product.metadata
-        return [*(layer.file.file for layer in self._layers), *([metadata.file] if metadata else [])]
+        return [*(raster.file.file for raster in self._rasters), *([metadata.file] if metadata else [])]
 
     def _stamp(self) -> str:
         return hashlib.sha256(b"\n".join(map(self.product.container.stamp, self._files()))).hexdigest()
@@ -154,17 +155,17 @@ class Tile:
         if min(window) < 0 or window.row + window.height > self.shape[0] or window.col + window.width > self.shape[1]:
             raise ValueError(f"{window} is not inside a tile of {self.shape}")
         here = Window(window.row + self.region.row, window.col + self.region.col, *window.shape)
-        places = [place(here, layer, self._grid) for layer in self._layers]
-        keys = [list(_keys(number, *pair)) for number, pair in enumerate(zip(self._layers, places, strict=True))]
+        places = [place(here, raster, self._grid) for raster in self._rasters]
+        keys = [list(_keys(number, *pair)) for number, pair in enumerate(zip(self._rasters, places, strict=True))]
         interest = Interest(*(RESOLUTION * n for n in (here.row, here.row + here.height, here.col)))
         units = self._reader.read([key for group in keys for key in group], interest)
         with self._clocks.stage("assemble"):
             chunk = np.zeros((len(self.bands), *window.shape), np.uint16)
             valid = np.ones(window.shape, bool)
-            for number, (layer, placed) in enumerate(zip(self._layers, places, strict=True)):
+            for number, (raster, placed) in enumerate(zip(self._rasters, places, strict=True)):
                 values = chunk[number] if number < len(self.bands) else np.zeros(window.shape, np.uint16)
                 for key in keys[number]:
-                    _paste(units[key], key, layer, placed, values)
+                    _paste(units[key], key, raster, placed, values)
                 valid &= values != 0
         self._check_unchanged()
         return chunk, valid
@@ -200,7 +201,7 @@ class Tile:
 
     @property
     def decoded_blocks(self) -> int:
-        """How many times a block, or a group of small ones, was decoded."""
+        """The number of blocks, or groups of small ones, decoded so far; a block decoded twice counts twice."""
         return self._reader.decoded
 
     def close(self) -> None:
@@ -219,37 +220,37 @@ def _grid(west: float, north: float) -> Affine:
     return Affine(RESOLUTION, 0, west, 0, -RESOLUTION, north)
 
 
-def default_cache(layers: Sequence[Raster]) -> int:
+def default_cache(rasters: Sequence[Raster]) -> int:
     """Bytes of all the units that a row of chunks meets at worst, within a limit."""
     total = 0
-    for layer in layers:
-        rows = int(CHUNK_ROWS * RESOLUTION / layer.resolution)
-        height = layer.unit[0]
+    for raster in rasters:
+        rows = int(CHUNK_ROWS * RESOLUTION / raster.resolution)
+        height = raster.unit[0]
         met = (rows + 2 * (height - 1)) // height * height
-        total += min(met, layer.shape[0]) * layer.shape[1] * 2
+        total += min(met, raster.shape[0]) * raster.shape[1] * 2
     return min(total, CACHE_LIMIT)
 
 
-def _keys(number: int, layer: Raster, placed: Placed) -> Iterator[Key]:
-    """The units of a layer that hold what it has under a window."""
+def _keys(number: int, raster: Raster, placed: Placed) -> Iterator[Key]:
+    """The units of a raster that hold what it has under a window."""
     if not placed:
         return
-    height, width = layer.unit
+    height, width = raster.unit
     for row in range(placed.rows.band[0] // height, placed.rows.band[-1] // height + 1):
         for col in range(placed.cols.band[0] // width, placed.cols.band[-1] // width + 1):
             yield Key(number, int(row), int(col))
 
 
 def _paste(
-    unit: npt.NDArray[np.uint16], key: Key, layer: Raster, placed: Placed, target: npt.NDArray[np.uint16]
+    unit: npt.NDArray[np.uint16], key: Key, raster: Raster, placed: Placed, target: npt.NDArray[np.uint16]
 ) -> None:
-    """Put what the window has of one unit to its place in `target`."""
-    top, left = key.row * layer.unit[0], key.col * layer.unit[1]
+    """Copy the pixels of one unit that lie in the window to their place in `target`."""
+    top, left = key.row * raster.unit[0], key.col * raster.unit[1]
     first, last = np.searchsorted(placed.rows.band, (top, top + unit.shape[0]))
     begin, end = np.searchsorted(placed.cols.band, (left, left + unit.shape[1]))
     rows, cols = placed.rows.band[first:last] - top, placed.cols.band[begin:end] - left
     part = target[placed.rows.window, placed.cols.window][first:last, begin:end]
-    if layer.resolution == RESOLUTION:
+    if raster.resolution == RESOLUTION:
         part[:] = unit[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     else:
         # Columns first: the rows are then copied whole.

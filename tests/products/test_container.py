@@ -73,7 +73,7 @@ def test_a_zip_that_names_a_file_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_member_that_unpacks_to_absurd_sizes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container, "LARGE", 200_000)
+    monkeypatch.setattr(container, "FREE_SIZE", 200_000)
     for size, fine in ((200_000, True), (200_001, False)):
         with zipfile.ZipFile(tmp_path / f"{size}.zip", "w", zipfile.ZIP_DEFLATED) as file:
             file.writestr("B02.tif", bytes(size))
@@ -110,7 +110,7 @@ def test_links_are_followed_inside_a_product_and_not_out_of_it(tmp_path: Path) -
     found = open_container(tmp_path / "P.SAFE")
     assert found.open("B03.tif").read() == b"fine"
     for name in ("B04.tif", "GRANULE/h/IMG_DATA/x_B02.tif"):
-        for use in (found.gdal, found.open, found.stamp):
+        for use in (found.gdal_path, found.open, found.stamp):
             with pytest.raises(BenexpError, match=r"is a link out of the product, to .*secret.*: refused"):
                 use(name)
 

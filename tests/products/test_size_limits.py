@@ -24,7 +24,7 @@ def sparse(path: Path, size: int, **options: object) -> Path:
     return path
 
 
-def claim(path: Path, size: int, tile: int) -> Path:
+def state_size(path: Path, size: int, tile: int) -> Path:
     """Have the headers of a JPEG2000 file say another size, and that of its internal tiles."""
     content = bytearray(path.read_bytes())
     siz = content.index(SIZ)
@@ -42,24 +42,24 @@ def jpeg(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("size", [30_000, 2**31 - 2])
 def test_more_pixels_than_a_jpeg2000_file_can_hold(jpeg: Path, size: int) -> None:
-    claim(jpeg, size, size)
+    state_size(jpeg, size, size)
     with pytest.raises(
         BenexpError,
-        match=r"B02\.jp2 (claims \d+ x \d+ pixels and has \d+ bytes: its header|is cut into \d+ internal tiles)",
+        match=r"B02\.jp2 (states \d+ x \d+ pixels and has \d+ bytes: its header|is cut into \d+ internal tiles)",
     ):
         open_tile(jpeg.parent, ["B02"], offset="none")
 
 
 def test_more_internal_tiles_than_can_be_kept_track_of(jpeg: Path) -> None:
     side = int(JPEG_TILES**0.5) + 1
-    claim(jpeg, 32 * side, 32)
+    state_size(jpeg, 32 * side, 32)
     with pytest.raises(BenexpError, match=rf"B02\.jp2 is cut into {side * side} internal tiles"):
         open_tile(jpeg.parent, ["B02"], offset="none")
 
 
 def test_more_pixels_than_a_geotiff_can_hold(tmp_path: Path) -> None:
     sparse(tmp_path / "B02.tif", 40_000, tiled=True, blockxsize=1024, blockysize=1024)
-    with pytest.raises(BenexpError, match=r"B02\.tif claims 40000 x 40000 pixels and has \d+ bytes: its header"):
+    with pytest.raises(BenexpError, match=r"B02\.tif states 40000 x 40000 pixels and has \d+ bytes: its header"):
         open_tile(tmp_path, ["B02"], offset="none")
 
 
@@ -76,7 +76,7 @@ def test_a_full_tile_without_any_data_is_believed(tmp_path: Path) -> None:
 
 
 def test_a_part_of_what_is_too_large_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(size_limits, "MOST", 90_000)
+    monkeypatch.setattr(size_limits, "LARGEST_AREA", 90_000)
     write_band(tmp_path / "B02.tif", np.ones((300, 301), np.uint16), 10)
     with pytest.raises(BenexpError, match=r"301 x 300 pixels at 10 m are too many at once: .*region\.pixels"):
         open_tile(tmp_path, ["B02"], offset="none")
