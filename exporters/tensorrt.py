@@ -17,7 +17,7 @@ from typing import Any
 
 from benexp.core.cache import SCRATCH, cache_folder
 from benexp.core.errors import BenexpError
-from benexp.core.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
+from benexp.core.tensorrt import WORKSPACE_GB, Gpu, TensorrtEngine, failed, gpu_name, library, logger
 from benexp.models.embedded_hash import BIN_HASH, seal
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
@@ -221,7 +221,7 @@ def _whole(path: Path) -> Iterator[Path]:
 def _engine_answer(path: Path, gpu: Gpu) -> Answer:
     import torch
 
-    engine = Engine(path, gpu)
+    engine = TensorrtEngine(path, gpu)
 
     def answer(patches: Patches) -> Any:
         with torch.inference_mode(), gpu.current():
