@@ -17,7 +17,7 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from exporters.calibration import Calibration
+    from exporters.ranges import RangePatches
 
 
 def backend_name(backend: Mapping[str, Any]) -> str:
@@ -99,7 +99,7 @@ def make_backend(
     spec: ModelSpec,
     *,
     tolerances: Mapping[str, float] | None = None,
-    calibration: "Calibration | None" = None,
+    calibration: "RangePatches | None" = None,
 ) -> Backend:
     """An unopened backend whose artefact exists; exporting it, the first time, may take a minute.
 
@@ -127,7 +127,7 @@ def make_artefact(
     backend: Mapping[str, Any],
     spec: ModelSpec,
     tolerances: Mapping[str, float],
-    calibration: "Calibration | None",
+    calibration: "RangePatches | None",
 ) -> Path | Callable[[int], Path] | None:
     """What the backend runs, exported now where it is not there yet: here, whichever machine will run it.
 
@@ -165,7 +165,7 @@ class LazyBackend:
         spec: ModelSpec,
         *,
         tolerances: Mapping[str, float] | None = None,
-        calibration: "Calibration | None" = None,
+        calibration: "RangePatches | None" = None,
     ) -> None:
         self._config = backend
         self._spec = spec

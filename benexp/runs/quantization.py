@@ -16,7 +16,7 @@ from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
 from benexp.runs.backend_setup import exported_at
 from benexp.runs.inputs import open_input
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 
 log = logging.getLogger("benexp")
 
@@ -35,7 +35,7 @@ def calibration_for_backend(
     config: Config,
     spec: ModelSpec,
     backends: Sequence[Mapping[str, Any]] | None = None,
-) -> Calibration | None:
+) -> RangePatches | None:
     """What `backends` (None: `config.backend`) are calibrated on.
 
     None unless one of them runs an exported file at int8 and the model is no int8 file yet.
@@ -46,7 +46,7 @@ def calibration_for_backend(
     return calibration_of(products, config, spec)
 
 
-def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) -> Calibration:
+def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) -> RangePatches:
     """`config.calibration.patches` patches, spread over at most eight of the products and over each of them.
 
     Pixels are read when they are asked for. Raises BenexpError where none of these products can be opened, and on
@@ -74,7 +74,7 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
         _tell(problems, bool(parts))
         return np.concatenate(parts)
 
-    return Calibration(
+    return RangePatches(
         key=digest(
             {
                 "tiles": keys,

@@ -39,7 +39,7 @@ from benexp.runs.estimate import plan
 from benexp.runs.inputs import open_input, output_folder, output_folder_alone, products, results_folder
 from benexp.runs.quantization import calibration_for_backend
 from benexp.version import __version__
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 
 if TYPE_CHECKING:
     from benexp.execution.distribution import Elsewhere
@@ -174,7 +174,7 @@ class Job:
     layers: list[Layer]
     backend: Callable[[], Backend] | None
     """Opens the backend if it is not open yet; asked only where no saved grid is reused. None: see `elsewhere`."""
-    calibration: Calibration | None
+    calibration: RangePatches | None
     say: Callable[[str], object]
     elsewhere: "Callable[[Path, Tile, PatchGrid, int], Elsewhere] | None" = None
     """Has the chunks classified in other processes."""

@@ -36,7 +36,7 @@ from benexp.runs.backend_setup import make_backend, model_of
 from benexp.runs.estimate import plan
 from benexp.runs.inputs import open_input, output_folder, products, results_folder
 from benexp.runs.quantization import calibration_for_backend
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 
 log = logging.getLogger("benexp")
 
@@ -71,7 +71,7 @@ class _Comparison:
     overrides: Sequence[str]
     spec: ModelSpec
     entries: Sequence[Entry]
-    calibration: Calibration | None = None
+    calibration: RangePatches | None = None
 
     def run(self, say: Callable[[str], object]) -> dict[str, Any]:
         with open_input(self.product, self.config, self.spec.bands) as tile:

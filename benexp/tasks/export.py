@@ -21,7 +21,7 @@ from benexp.runs.inputs import output_folder, products
 
 if TYPE_CHECKING:
     from exporters.cached import Kind
-    from exporters.calibration import Calibration
+    from exporters.ranges import RangePatches
     from exporters.recipe import Recipe
 
 log = logging.getLogger("benexp")
@@ -109,7 +109,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
 
 
-def _calibration(found: Sequence[Path], config: Config, spec: ModelSpec) -> "Calibration | None":
+def _calibration(found: Sequence[Path], config: Config, spec: ModelSpec) -> "RangePatches | None":
     """Patches of the products named: int8 is calibrated on them, and every artefact is checked on them."""
     if not found:
         return None
@@ -122,7 +122,7 @@ def _export(
     config: Config,
     overrides: Sequence[str],
     spec: ModelSpec,
-    calibration: "Calibration | None",
+    calibration: "RangePatches | None",
     say: Callable[[str], object],
 ) -> dict[str, Any]:
     asked = config.export
@@ -138,7 +138,7 @@ def _export(
 
 
 def _prepare_tensorrt(
-    config: Config, spec: ModelSpec, path: Path, calibration: "Calibration | None", say: Callable[[str], object]
+    config: Config, spec: ModelSpec, path: Path, calibration: "RangePatches | None", say: Callable[[str], object]
 ) -> None:
     """Put the .onnx file that the engine is built of beside it, and say how to do that by hand.
 
@@ -169,7 +169,7 @@ def _make(
     overrides: Sequence[str],
     spec: ModelSpec,
     path: Path,
-    calibration: "Calibration | None",
+    calibration: "RangePatches | None",
     say: Callable[[str], object],
 ) -> dict[str, Any]:
     """Make the artefact and what belongs beside it, say so, and return its record."""
@@ -207,7 +207,7 @@ def _make(
     return {"path": str(path), "files": [str(file) for file in files], "parity": report}
 
 
-def _recipe(config: Config, calibration: "Calibration | None") -> "Recipe":
+def _recipe(config: Config, calibration: "RangePatches | None") -> "Recipe":
     from exporters.recipe import Recipe
 
     asked = config.export
