@@ -33,7 +33,7 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.runs.backend_choice import choose_backend
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 
 USUAL_BATCH = 32
 RANDOM = ["model.weights=random", "export.tolerance.int8=1"]
@@ -109,7 +109,7 @@ def main() -> None:
     chunk = np.concatenate(list(patches), axis=-1)
     origins = np.stack([np.zeros(args.patches, int), np.arange(args.patches) * spec.patch_size], axis=1)
     valid = np.ones(chunk.shape[1:], bool)
-    calibration = Calibration("benchmark", "made-up patches", lambda: varied_patches(spec.bands, 256, seed=3))
+    range_patches = RangePatches("benchmark", "made-up patches", lambda: varied_patches(spec.bands, 256, seed=3))
 
     def through(backend: Any) -> Callable[[], np.ndarray]:
         return lambda: backend.classify(chunk, valid, origins)
@@ -122,7 +122,7 @@ def main() -> None:
     for name in args.backends:
         for batch_size in args.batch_sizes:
             choice = choose_backend(configured(args, name, batch_size)[1])
-            backend = choice.make(spec, tolerances={"int8": 1.0}, calibration=calibration)
+            backend = choice.make(spec, tolerances={"int8": 1.0}, range_patches=range_patches)
             backend.open()
             runs[name, batch_size] = through(backend)
             said[name, batch_size] = backend.describe()

@@ -54,14 +54,14 @@ def bare_model(product: Path, backend: str, weights: Path | None) -> float:
     from benexp.models.synthetic import varied_patches
     from benexp.products import open_product, open_tile
     from benexp.runs.backend_choice import choose_backend
-    from benexp.runs.quantization import calibration_of
+    from benexp.runs.quantization import range_patches_of
 
     overrides = [quote(part) for part in [*arguments(backend, weights), f"tile_folder={product}"]]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = check(compose("config", overrides))
     spec = resolve(OmegaConf.to_container(OmegaConf.structured(config.model)))
-    calibration = calibration_of([product], config, spec) if backend.endswith(":int8") else None
-    engine = choose_backend(config.backend).make(spec, tolerances=config.export.tolerance, calibration=calibration)
+    range_patches = range_patches_of([product], config, spec) if backend.endswith(":int8") else None
+    engine = choose_backend(config.backend).make(spec, tolerances=config.export.tolerance, range_patches=range_patches)
     with open_tile(open_product(product), spec.bands) as tile:
         count = int(np.prod(PatchGrid(tile.shape, 120, 60).shape))
     patches = np.clip(varied_patches(spec.bands, 256, seed=2), 1, 65535).astype(np.uint16)

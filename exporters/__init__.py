@@ -2,7 +2,7 @@
 
 `cached.make` makes any of them under a name of yours, `cached.cached` keeps them in benexp's cache; each format by
 itself: `onnx.export_onnx`, `openvino.export_openvino`, `tensorrt.export_tensorrt` (and `trtexec_command`), and
-`quantize` for int8, calibrated on a `calibration.Calibration`. `parity` says how far a file is from the model,
+`quantize` for int8, with ranges measured on `ranges.RangePatches`. `parity` says how far a file is from the model,
 `mlm.write_item` describes it in a STAC item. A model is what `benexp.models.resolve.resolve` returns.
 
 >>> from pathlib import Path

@@ -31,12 +31,12 @@ TOOLS = {
 }
 
 FP32 = Recipe()
-_RECIPE = 5
+_RECIPE = 6
 # Counts changes of what the exporters make, so that no older file is taken for it.
 
 
 def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
-    """The artefact of `spec` in the cache, made where it is not there yet. int8 needs a calibration.
+    """The artefact of `spec` in the cache, made where it is not there yet. int8 needs patches for its ranges.
 
     A file is reused for the same weights, bands, statistics, patch size, recipe and versions of benexp and the tools
     that made it; an .onnx file that other versions of torch exported does, too, where torch is not installed. A
@@ -57,8 +57,8 @@ def cached(spec: ModelSpec, kind: Kind, recipe: Recipe = FP32) -> Path:
     if spec.weights == "onnx" and spec.precision not in ("fp32", precision):
         runs = "backend=onnxruntime-cuda " if spec.precision == "fp16" else ""
         raise BenexpError(f"{spec.path} holds {spec.precision}: set {runs}backend.precision={spec.precision}")
-    if precision == "int8" and spec.precision != "int8" and recipe.calibration is None:
-        raise BenexpError(f"{spec.name} at int8 needs patches to calibrate on: name tile_folder= or input_dir=")
+    if precision == "int8" and spec.precision != "int8" and recipe.ranges is None:
+        raise BenexpError(f"{spec.name} at int8 needs patches to measure ranges on: name tile_folder= or input_dir=")
     if is_onnx and spec.weights == "onnx" and precision != "int8":
         raise BenexpError(
             f"{spec.path} holds fp32: set backend.precision=fp32, or export {precision} from a checkpoint"
@@ -102,7 +102,7 @@ def make(spec: ModelSpec, kind: Kind, path: Path, recipe: Recipe = FP32) -> dict
     if kind == "onnx" and recipe.precision != "int8":
         from exporters.onnx import export_onnx
 
-        real = recipe.calibration.read() if recipe.calibration else None
+        real = recipe.ranges.read() if recipe.ranges else None
         return export_onnx(
             spec, path, precision=recipe.precision, batch=recipe.batch, tolerance=recipe.tolerance, real=real
         )
@@ -165,7 +165,7 @@ def _name(spec: ModelSpec, kind: Kind, recipe: Recipe) -> str:
         recipe.precision,
         recipe.batch,
         recipe.allowed,
-        recipe.calibration.key if recipe.calibration and recipe.precision == "int8" else None,
+        recipe.ranges.key if recipe.ranges and recipe.precision == "int8" else None,
         _RECIPE,
         __version__,
     )

@@ -14,7 +14,7 @@ from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from exporters.answers import reference_answer, reference_name
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_two_sizes, trial_patches
-from exporters.quantize import calibrated_on, for_ranges, int8_hint, quantize_openvino
+from exporters.quantize import for_ranges, int8_hint, quantised_on, quantize_openvino
 from exporters.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ PRECISIONS = ("fp32", "int8")
 def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> dict[str, Any]:
     """Turn `source`, the .onnx file of `spec`, into `path` and the .bin beside it; the parity report.
 
-    At int8 a file that is not int8 yet is quantised on the calibration's patches. Weights are stored as they are.
+    At int8 a file that is not int8 yet is quantised, with ranges measured on the recipe's patches. Weights are stored
+    as they are.
 
-    The files appear under their names once they agree with the model on trial patches and on the calibration's;
+    The files appear under their names once they agree with the model on trial patches and on the recipe's;
     BenexpError, and no file, where they do not.
     """
-    precision, calibration = recipe.precision, recipe.calibration
+    precision, given = recipe.precision, recipe.ranges
     if precision not in PRECISIONS:
         raise BenexpError(
             f"export to OpenVINO at {precision}: takes {', '.join(PRECISIONS)}; backend=openvino runs fp32 files at "
@@ -43,13 +44,15 @@ def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -
         raise BenexpError(
             f"exporting {spec.name} to OpenVINO needs {error.name}: pip install 'benexp[openvino]'"
         ) from error
-    real = calibration.read() if calibration else None
+    real = given.read() if given else None
     ranges, patches = None, None
     if precision == "int8" and spec.precision != "int8":
         if real is None:
-            raise BenexpError(f"{spec.name} at int8 needs patches to calibrate on: name tile_folder= or input_dir=")
-        assert calibration is not None
-        patches = calibrated_on(calibration, real)
+            raise BenexpError(
+                f"{spec.name} at int8 needs patches to measure ranges on: name tile_folder= or input_dir="
+            )
+        assert given is not None
+        patches = quantised_on(given, real)
         ranges, real = for_ranges(spec, real)
 
     def build(made: Path) -> None:
@@ -66,7 +69,7 @@ def export_openvino(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -
         reference=reference_answer(spec),
         patches=trial_patches(spec, real),
         tolerance=recipe.allowed,
-        about={"reference": reference_name(spec), "precision": precision, "calibration": patches},
+        about={"reference": reference_name(spec), "precision": precision, "quantization": patches},
         decides=INT8_DECIDES if precision == "int8" else None,
         hint=int8_hint(spec) if precision == "int8" else "use another backend",
     )

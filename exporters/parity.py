@@ -26,7 +26,7 @@ MEAN_SHARE = 0.2
 INT8_DECIDES = ("real", "realistic", "random", "constant")
 """The kinds of patches whose tolerance int8 has to keep.
 
-Not zero and saturated: eight bits cover the range that calibration saw and no more. Made to cover a saturated patch,
+Not zero and saturated: eight bits cover the range that was measured and no more. Made to cover a saturated patch,
 which lies a hundred standard deviations off, they fail everything else.
 """
 COUNT = 16

@@ -15,8 +15,8 @@ from benexp.core.errors import BenexpError
 from benexp.models.metadata import to_metadata
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer, reference_name
-from exporters.calibration import Calibration
 from exporters.parity import INT8_DECIDES, Patches, export_checked, in_two_sizes, trial_patches
+from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def for_ranges(spec: ModelSpec, real: Patches) -> tuple[Patches, Patches]:
     """
     if len(real) < FEW:
         log.warning(
-            "int8 is calibrated on %d patches, and ranges from fewer than %d are shaky: name more or larger products",
+            "int8 is quantised on %d patches, and ranges from fewer than %d are shaky: name more or larger products",
             len(real),
             FEW,
         )
@@ -50,19 +50,17 @@ def for_ranges(spec: ModelSpec, real: Patches) -> tuple[Patches, Patches]:
     return np.concatenate([seen, kinds["constant"], kinds["random"]]), real[::4]
 
 
-def calibrated_on(calibration: Calibration, real: Patches) -> str:
-    """For records: what `calibration` gave, and what `for_ranges` makes of it."""
+def quantised_on(ranges: RangePatches, real: Patches) -> str:
+    """For records: the patches that `ranges` gave, and what `for_ranges` makes of them."""
     held_out = len(real[::4])
-    return (
-        f"{calibration.source}: {len(real)} found, {len(real) - held_out} for ranges, {held_out} held out to check on"
-    )
+    return f"{ranges.source}: {len(real)} found, {len(real) - held_out} for ranges, {held_out} held out to check on"
 
 
 def int8_hint(spec: ModelSpec) -> str:
     """What to do where int8 differs too much from the model."""
     if not spec.trained:
         return "its weights are random, which int8 does not suit: for a speed run set export.tolerance.int8=1"
-    return "use fp32, calibrate on more patches (quantization.patches), or allow more with export.tolerance.int8"
+    return "use fp32, measure ranges on more patches (quantization.patches), or allow more with export.tolerance.int8"
 
 
 def quantize_openvino(model: "openvino.Model", patches: Patches) -> "openvino.Model":
@@ -112,7 +110,7 @@ def _quiet() -> Iterator[None]:
 def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> dict[str, Any]:
     """Quantise `source`, the fp32 .onnx file of `spec`, to `path`; the parity report. Needs no torch if spec has none.
 
-    Ranges are measured on the recipe's calibration. Normalisation, the last layer and the sigmoid stay fp32.
+    Ranges are measured on the recipe's `ranges`. Normalisation, the last layer and the sigmoid stay fp32.
 
     The file appears under its name once it agrees with the model on the kinds of patches that decide, BenexpError
     where it does not; how far it is off on the others is in the report, too.
@@ -122,10 +120,10 @@ def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> 
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise BenexpError(f"int8 on ONNX Runtime needs {error.name}: pip install 'benexp[cpu]'") from error
-    assert recipe.calibration is not None
-    ranges, held_out = for_ranges(spec, real := recipe.calibration.read())
-    patches = calibrated_on(recipe.calibration, real)
-    properties = to_metadata(spec, "int8") | {"benexp.calibration": json.dumps(patches)}
+    assert recipe.ranges is not None
+    ranges, held_out = for_ranges(spec, real := recipe.ranges.read())
+    patches = quantised_on(recipe.ranges, real)
+    properties = to_metadata(spec, "int8") | {"benexp.quantization": json.dumps(patches)}
     return export_checked(
         path,
         lambda made: _write(source, made, ranges, properties),
@@ -134,7 +132,7 @@ def quantize_onnx(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> 
         reference=reference_answer(spec),
         patches=trial_patches(spec, held_out),
         tolerance=recipe.allowed,
-        about={"reference": reference_name(spec), "precision": "int8", "calibration": patches},
+        about={"reference": reference_name(spec), "precision": "int8", "quantization": patches},
         hint=int8_hint(spec),
         decides=INT8_DECIDES,
     )

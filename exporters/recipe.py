@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from benexp.core.tensorrt import WORKSPACE_GB
-from exporters.calibration import Calibration
 from exporters.parity import TOLERANCES
+from exporters.ranges import RangePatches
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Recipe:
     """Patches at once; None: any."""
     tolerance: float | None = None
     """How far a probability may be from the model's at fp32; None: what is usual for the precision."""
-    calibration: Calibration | None = None
-    """Real patches: what int8 is calibrated on, and one more kind that every artefact is checked on."""
+    ranges: RangePatches | None = None
+    """Real patches: what int8's ranges are measured on, and one more kind that every artefact is checked on."""
     workspace_gb: float = WORKSPACE_GB
     """GPU memory (GiB) that TensorRT may take for scratch while it builds and runs."""
 

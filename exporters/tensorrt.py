@@ -17,14 +17,14 @@ from typing import Any
 
 from benexp.core.cache import SCRATCH, cache_folder
 from benexp.core.errors import BenexpError
-from benexp.core.tensorrt import WORKSPACE_GB, Engine, Gpu, failed, gpu_name, library, logger
+from benexp.core.tensorrt import WORKSPACE_GB, Gpu, TensorrtEngine, failed, gpu_name, library, logger
 from benexp.models.embedded_hash import BIN_HASH, seal
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer, reference_name
 from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
-from exporters.quantize import calibrated_on, for_ranges, int8_hint
+from exporters.quantize import for_ranges, int8_hint, quantised_on
 from exporters.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -76,7 +76,7 @@ def export_tensorrt(
         lambda made: in_batches(_engine_answer(made, gpu), batch),
         what=f"the TensorRT engine of {spec.name} at {precision}",
         reference=reference_answer(spec),
-        patches=trial_patches(spec, recipe.calibration.read() if recipe.calibration else None),
+        patches=trial_patches(spec, recipe.ranges.read() if recipe.ranges else None),
         tolerance=recipe.allowed,
         decides=INT8_DECIDES if precision == "int8" else None,
         about={
@@ -129,8 +129,8 @@ def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Rec
 
     The parity report. Checked on ONNX Runtime; BenexpError, and no file, where it does not agree.
     """
-    assert recipe.calibration is not None
-    ranges, held_out = for_ranges(spec, real := recipe.calibration.read())
+    assert recipe.ranges is not None
+    ranges, held_out = for_ranges(spec, real := recipe.ranges.read())
     return export_checked(
         path,
         lambda made: _quantize(source, made, ranges, to_metadata(spec, "int8")),
@@ -143,7 +143,7 @@ def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Rec
         about={
             "reference": reference_name(spec),
             "precision": "int8",
-            "calibration": calibrated_on(recipe.calibration, real),
+            "quantization": quantised_on(recipe.ranges, real),
         },
         hint=int8_hint(spec),
     )
@@ -221,7 +221,7 @@ def _whole(path: Path) -> Iterator[Path]:
 def _engine_answer(path: Path, gpu: Gpu) -> Answer:
     import torch
 
-    engine = Engine(path, gpu)
+    engine = TensorrtEngine(path, gpu)
 
     def answer(patches: Patches) -> Any:
         with torch.inference_mode(), gpu.current():

@@ -1,11 +1,31 @@
-"""How many patches at once: the choice of `backend.batch_size=auto`."""
+"""How many patches go through an engine at once: fixed batches, the choice of `auto`, half where memory runs out."""
 
-from collections.abc import Callable
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from benexp.backends.patches import cut
+from benexp.core.errors import BenexpError, OutOfMemoryError, one_line
+from benexp.models.spec import ModelSpec
+
+log = logging.getLogger("benexp")
+
+Result = TypeVar("Result")
 
 START = 4
 """Smaller batches are no use to anybody who does not run out of memory."""
 LIMIT = 4096
 GAIN = 0.05
+_OUT_OF_MEMORY = ("bad_alloc", "out of memory", "outofmemory", "_alloc_failed", "can't allocate memory")
+"""Words of the C++ library, CUDA, cuBLAS, cuDNN and torch."""
 
 
 def choose_batch(rate: Callable[[int], float | None]) -> tuple[int, dict[int, float | None]]:
@@ -26,3 +46,191 @@ def choose_batch(rate: Callable[[int], float | None]) -> tuple[int, dict[int, fl
             break
         chosen, size = size, 2 * size
     return chosen, rates
+
+
+class BatchedEngine(ABC):
+    """An engine that is loaded for a batch size, and runs the patches of a chunk in batches of that size.
+
+    The part of a backend that its author need not know: `benexp.backends.base.Backend` is the contract.
+    """
+
+    pads: bool = True
+    """Whether the last batch is filled up to `batch_size`, which engines that choose kernels by its shape need. Whoever
+    overrides `_classify` sees to it there."""
+    fixed_batch: ClassVar[bool] = False
+    """Whether `_open` makes an engine for one batch size: another size needs another engine."""
+
+    def __init__(
+        self, spec: ModelSpec, artefact: Path | Callable[[int], Path] | None, batch_size: int | Literal["auto"]
+    ) -> None:
+        self.spec = spec
+        self.artefact = artefact if isinstance(artefact, Path) else None
+        self.batch_size_asked = batch_size
+        self.batch_size = 1 if batch_size == "auto" else batch_size
+        self.on_batch: Callable[[float], object] | None = None
+        """Receives the seconds of every batch. They begin when its patches are there (with an engine that cuts them on
+        the device: when the cut begins) and end when its answer is, so that batches that run side by side count in
+        full."""
+        self._artefact_for = artefact if callable(artefact) else None
+        self._is_loaded = False
+        self._turn = threading.RLock()
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    @abstractmethod
+    def _infer(self, patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+
+    def _load(self) -> None:
+        if self._artefact_for:
+            self.artefact = self._artefact_for(self.batch_size)
+        # Before it is whole: what a failed `_open` took is freed by `_close`.
+        self._is_loaded = True
+        self._open()
+
+    def _unload(self) -> None:
+        if self._is_loaded:
+            self._is_loaded = False
+            self._close()
+
+    def _classify(
+        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """See Backend.classify; an engine that cuts patches on its device does it here."""
+        answers = np.empty((len(origins), len(self.spec.classes)), np.float32)
+        done = 0
+        for batch, count in self._batches(chunk, valid, origins):
+            with self._timed():
+                answers[done : done + count] = self._of_shape(self._infer(batch), len(batch))[:count]
+            done += count
+        return answers
+
+    def _batches(
+        self,
+        chunk: npt.NDArray[Any],
+        valid: npt.NDArray[np.bool_],
+        origins: npt.NDArray[np.int64],
+        memory: Callable[[], npt.NDArray[np.float32]] | None = None,
+    ) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
+        """Cut patches into `memory` [batch, bands, p, p], asked for before each batch, else into one reused buffer.
+
+        Yields it with the number of real patches in it.
+        """
+        size = self.spec.patch_size
+        reused = None if memory else np.zeros((self.batch_size, len(chunk), size, size), np.float32)
+        for start in range(0, len(origins), self.batch_size):
+            group = origins[start : start + self.batch_size]
+            buffer = memory() if memory else reused
+            assert buffer is not None
+            cut(chunk, valid, group, self.spec.means, buffer)
+            yield (buffer if self.pads else buffer[: len(group)]), len(group)
+
+    def _sample(self, count: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """A chunk that is one patch, asked for `count` times."""
+        size = self.spec.patch_size
+        chunk = np.full((len(self.spec.bands), size, size), 1000, np.uint16)
+        return chunk, np.ones((size, size), bool), np.zeros((count, 2), np.int64)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Times one batch, whose answer is there at the end of the block."""
+        started = time.perf_counter()
+        yield
+        if self.on_batch:
+            self.on_batch(time.perf_counter() - started)
+
+    def _of_shape(self, answer: Result, count: int) -> Result:
+        """`answer`, which must be of `count` patches: numpy would stretch one of one patch over the rest."""
+        shape, expected = tuple(getattr(answer, "shape", ())), (count, len(self.spec.classes))
+        if shape != expected:
+            raise BenexpError(
+                f"model {self.spec.name} answered in shape {shape}, not {expected}: is it the right file?"
+            )
+        return answer
+
+    def _halving(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`, with half the batch as often as memory runs out, unless the file takes but one."""
+        while True:
+            try:
+                with self._worded():
+                    if not self._is_loaded:
+                        self._load()
+                    return work()
+            except OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    raise BenexpError(
+                        f"{error}: not even one patch at a time fits; choose a smaller chunking.chunk_size, "
+                        f"another backend.device or a smaller model"
+                    ) from error
+                if self.spec.batch:
+                    raise BenexpError(
+                        f"{error}: {self.spec.batch} patches at once is the only batch that {self.spec.path} takes; "
+                        f"export one for a smaller batch (export.batch=)"
+                    ) from error
+            # Out of the handler: the traceback holds the arrays of the failed batch. A fresh engine, too: the memory
+            # pool of the old one stays as full as it was.
+            self._unload()
+            log.warning(
+                "%s: out of memory with %d patches at once, going on with %d",
+                type(self).__name__,
+                self.batch_size,
+                self.batch_size // 2,
+            )
+            self.batch_size //= 2
+
+    def _choose_batch(self) -> None:
+        """Double the batch until that gains less than 5 % or memory ends; that of a file which takes no other."""
+        if self.spec.batch:
+            self.batch_size = self.spec.batch
+            log.info(
+                "%s: backend.batch_size=auto is %d, which %s was exported for",
+                type(self).__name__,
+                self.spec.batch,
+                self.spec.path,
+            )
+            return
+
+        def rate(size: int) -> float | None:
+            self.batch_size = size
+            try:
+                with self._worded():
+                    if self._artefact_for or self.fixed_batch:
+                        self._unload()
+                    if not self._is_loaded:
+                        self._load()
+                    sample = self._sample(size)
+                    self._classify(*sample)
+                    seconds: list[float] = []
+                    while len(seconds) < 3 or (sum(seconds) < 0.5 and len(seconds) < 20):
+                        started = time.perf_counter()
+                        self._classify(*sample)
+                        seconds.append(time.perf_counter() - started)
+            except OutOfMemoryError:
+                return None
+            return len(sample[-1]) / sorted(seconds)[len(seconds) // 2]
+
+        chosen, rates = choose_batch(rate)
+        # A fresh engine: buffers and pools that grew with larger batches are given back.
+        self._unload()
+        self.batch_size = chosen
+        tried = ", ".join(f"{size}: {f'{speed:.0f}/s' if speed else 'out of memory'}" for size, speed in rates.items())
+        log.info("%s: backend.batch_size=auto chose %d (patches at once: %s)", type(self).__name__, chosen, tried)
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        """Whatever an engine or a user's class raises, as one line that names the backend."""
+        try:
+            yield
+        except BenexpError:
+            raise
+        except Exception as error:
+            kind = OutOfMemoryError if self._is_out_of_memory(error) else BenexpError
+            raise kind(f"{type(self).__name__} failed on model {self.spec.name}: {one_line(error)}") from error
+
+    def _is_out_of_memory(self, error: Exception) -> bool:
+        """Whether a smaller batch could help; engines word it in their own ways."""
+        said = str(error).lower()
+        return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)

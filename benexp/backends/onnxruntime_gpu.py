@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from benexp.backends.base import Needs
 from benexp.backends.cuda import gpu_name
+from benexp.backends.device_patches_onnx import OPERATORS, cutting_graph, starts, whole_chunk
 from benexp.backends.engine_cache import drop_damaged, engines_of, take_note
-from benexp.backends.onnx_patches import OPERATORS, cutting_graph, starts, whole_chunk
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.core.cache import cache_folder
 from benexp.core.errors import BenexpError
@@ -127,12 +127,12 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         for start in range(0, len(origins), self.batch_size):
             group = origins[start : start + self.batch_size]
             size = self.batch_size if self.pads else len(group)
-            with self._batch():
+            with self._timed():
                 cutting.bind_cpu_input("starts", starts(group, chunk.shape[2], size))
                 cutter.run_with_iobinding(cutting)
                 running.bind_ortvalue_input("patches", cutting.get_outputs()[0])
                 model.run_with_iobinding(running)
-                answer = self._whole(running.get_outputs()[0].numpy(), size)
+                answer = self._of_shape(running.get_outputs()[0].numpy(), size)
                 answers[start : start + len(group)] = answer[: len(group)]
         return answers
 

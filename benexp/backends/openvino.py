@@ -156,7 +156,7 @@ class OpenVinoBackend(Backend):
             request.wait()
             if self.on_batch:
                 self.on_batch(request.latency / 1000)
-            answers[start : start + count] = self._whole(request.get_output_tensor().data, self.batch_size)[:count]
+            answers[start : start + count] = self._of_shape(request.get_output_tensor().data, self.batch_size)[:count]
             idle.append(request)
 
         def next_input() -> npt.NDArray[np.float32]:

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
+from benexp.backends.device_patches_torch import cut_batches
 from benexp.backends.gpu_clock import GpuClock
-from benexp.backends.torch_patches import cut_batches
 from benexp.core.errors import BenexpError
-from benexp.core.tensorrt import DISTRIBUTIONS, WORKSPACE_GB, Engine, Gpu, library
+from benexp.core.tensorrt import DISTRIBUTIONS, WORKSPACE_GB, Gpu, TensorrtEngine, library
 
 
 class TensorrtBackend(Backend):
@@ -25,7 +25,7 @@ class TensorrtBackend(Backend):
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8")
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
 
-    _engine: Engine | None = None
+    _engine: TensorrtEngine | None = None
     _gpu: Gpu
 
     def __init__(self, *args: Any, device: str = "cuda", workspace_gb: float = WORKSPACE_GB, **keywords: Any) -> None:
@@ -48,7 +48,7 @@ class TensorrtBackend(Backend):
     def _open(self) -> None:
         if self.artefact is None:
             raise RuntimeError("TensorrtBackend was given no engine")
-        engine = Engine(self.artefact, self._gpu)
+        engine = TensorrtEngine(self.artefact, self._gpu)
         size = self.spec.patch_size
         wanted = {
             "benexp.bands": json.dumps(self.spec.bands),
@@ -76,8 +76,8 @@ class TensorrtBackend(Backend):
             answers = []
             clock = GpuClock(self._gpu.device) if self.on_batch else None
             for patches, count in batches:
-                with clock.batch() if clock else self._batch():
-                    answers.append(self._whole(self._engine(patches), len(patches))[:count])
+                with clock.batch() if clock else self._timed():
+                    answers.append(self._of_shape(self._engine(patches), len(patches))[:count])
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         if clock and self.on_batch:
             clock.tell(self.on_batch)

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
+from benexp.backends.device_patches_torch import cut_batches
 from benexp.backends.gpu_clock import GpuClock
-from benexp.backends.torch_patches import cut_batches
 from benexp.core import cores
 from benexp.core.errors import BenexpError
 
@@ -84,9 +84,9 @@ class TorchBackend(Backend):
             answers = []
             clock = GpuClock(self.device) if self.on_batch and self._kind == "cuda" else None
             for patches, count in batches:
-                with clock.batch() if clock else self._batch():
+                with clock.batch() if clock else self._timed():
                     # A copy, since CUDA graphs answer in the same memory every time; read when all is under way.
-                    answers.append(self._whole(self._model(patches), len(patches))[:count].clone())
+                    answers.append(self._of_shape(self._model(patches), len(patches))[:count].clone())
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         if clock and self.on_batch:
             clock.tell(self.on_batch)

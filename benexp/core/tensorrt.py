@@ -118,7 +118,7 @@ def failed(what: str) -> BenexpError:
     return kind(f"{what}: {said}")
 
 
-class Engine:
+class TensorrtEngine:
     """An engine file, loaded on a GPU: patches [batch, bands, p, p] float32 there to probabilities [batch, classes].
 
     `about` is what the exporter wrote into the .json file beside it. Raises BenexpError where another TensorRT or

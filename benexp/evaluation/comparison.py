@@ -63,7 +63,7 @@ class Comparison:
         return record
 
     def _make(self, backend: BackendChoice) -> Backend:
-        return backend.make(self.plan.spec, tolerances=self.plan.tolerances, calibration=self.plan.calibration)
+        return backend.make(self.plan.spec, tolerances=self.plan.tolerances, range_patches=self.plan.range_patches)
 
     def _try_all(self) -> None:
         """Open every backend once; one error for all that cannot be."""

@@ -34,7 +34,7 @@ from benexp.runs.backend_choice import BackendChoice, choose_backend
 from benexp.runs.inputs import output_folder, products
 from benexp.runs.plan import resolve_model
 from benexp.runs.publishing import describe_file, publish
-from benexp.runs.quantization import calibration_for_backend
+from benexp.runs.quantization import range_patches_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,13 +154,13 @@ def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[st
 def _backend(config: Config, choice: BackendChoice, spec: ModelSpec) -> Backend:
     """Made as a tile's is; products that are named are what int8 is calibrated on."""
     named = config.tile_folder or config.input_dir or config.demo.size
-    calibration = calibration_for_backend(products(config), config, spec, choice) if named else None
-    if named and calibration is None:
+    range_patches = range_patches_for(products(config), config, spec, choice) if named else None
+    if named and range_patches is None:
         raise BenexpError(
             "tile_folder, input_dir and demo.size are what an int8 backend is calibrated on beside evaluate.patches: "
             "leave them out, or set backend.precision=int8"
         )
-    return choice.make(spec, tolerances=config.export.tolerance, calibration=calibration)
+    return choice.make(spec, tolerances=config.export.tolerance, range_patches=range_patches)
 
 
 def _thresholds(config: Config, spec: ModelSpec) -> npt.NDArray[np.float32]:

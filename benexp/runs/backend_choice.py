@@ -15,7 +15,7 @@ from benexp.core.imports import import_name
 from benexp.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from exporters.calibration import Calibration
+    from exporters.ranges import RangePatches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,15 +53,15 @@ class BackendChoice:
         spec: ModelSpec,
         *,
         tolerances: Mapping[str, float] | None = None,
-        calibration: "Calibration | None" = None,
+        range_patches: "RangePatches | None" = None,
     ) -> Backend:
         """An unopened backend whose artefact exists; exporting it, the first time, may take a minute.
 
-        `tolerances` by precision limit how far an artefact may be from the model, `calibration` holds the patches that
-        int8 is quantised on.
+        `tolerances` by precision limit how far an artefact may be from the model; int8 is quantised on
+        `range_patches`.
         """
         self.check_available()
-        artefact = self.make_artefact(spec, tolerances or {}, calibration)
+        artefact = self.make_artefact(spec, tolerances or {}, range_patches)
         try:
             return self.kind(spec, artefact, **self.arguments)
         except BenexpError:
@@ -73,7 +73,7 @@ class BackendChoice:
             ) from error
 
     def make_artefact(
-        self, spec: ModelSpec, tolerances: Mapping[str, float], calibration: "Calibration | None"
+        self, spec: ModelSpec, tolerances: Mapping[str, float], range_patches: "RangePatches | None"
     ) -> Path | Callable[[int], Path] | None:
         """The file that the backend runs, exported now where the cache lacks it.
 
@@ -94,7 +94,7 @@ class BackendChoice:
         precision = self.exported_at
         assert precision
         workspace_gb = self.settings.get("workspace_gb", Recipe.workspace_gb)
-        recipe = Recipe(precision, None, tolerances.get(precision), calibration, workspace_gb)
+        recipe = Recipe(precision, None, tolerances.get(precision), range_patches, workspace_gb)
         if needs == "tensorrt":
             return lambda batch: cached(spec, "tensorrt", dataclasses.replace(recipe, batch=batch))
         if needs == "tensorrt-onnx":

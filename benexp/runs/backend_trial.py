@@ -22,7 +22,7 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from benexp.runs.backend_choice import choose_backend
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 
 Verdict = Literal["works", "not installed", "falls back", "does not work", "crashed", "not tried"]
 BATCH = 4
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[str, float]) -> tuple[Verdict, str]:
-    calibration = Calibration(
+    range_patches = RangePatches(
         key="synthetic",
         source="made-up patches",
         read=lambda: varied_patches(spec.bands, CALIBRATION, spec.patch_size, seed=3),
@@ -149,7 +149,7 @@ def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[st
     try:
         choice.kind.ensure_available()
         engine_is_there = True
-        return "works", _run(choice.make(spec, tolerances=tolerances, calibration=calibration))
+        return "works", _run(choice.make(spec, tolerances=tolerances, range_patches=range_patches))
     except FallbackError as error:
         return "falls back", str(error)
     except BenexpError as error:

@@ -17,8 +17,8 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.runs.backend_choice import BackendChoice, choose_backend
 from benexp.runs.inputs import Reading
-from benexp.runs.quantization import calibration_for_backend
-from exporters.calibration import Calibration
+from benexp.runs.quantization import range_patches_for
+from exporters.ranges import RangePatches
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class RunPlan:
     backend: BackendChoice
     tolerances: Mapping[str, float]
     """By precision, how far the probabilities of an exported file may be from the model's."""
-    calibration: Calibration | None
+    range_patches: RangePatches | None
     layers: tuple[Layer, ...]
     chunking: Chunking
     reading: Reading
@@ -46,11 +46,11 @@ class RunPlan:
 
     def make_artefact(self) -> None:
         """Export the file that the backend runs, where the cache lacks it."""
-        self.backend.make_artefact(self.spec, self.tolerances, self.calibration)
+        self.backend.make_artefact(self.spec, self.tolerances, self.range_patches)
 
     def make_backend(self) -> Backend:
         """The backend, with its artefact, not opened yet."""
-        return self.backend.make(self.spec, tolerances=self.tolerances, calibration=self.calibration)
+        return self.backend.make(self.spec, tolerances=self.tolerances, range_patches=self.range_patches)
 
 
 def plan_run(
@@ -79,7 +79,7 @@ def plan_run(
         spec=spec,
         backend=backends[0],
         tolerances=config.export.tolerance,
-        calibration=calibration_for_backend(products, config, spec, *backends),
+        range_patches=range_patches_for(products, config, spec, *backends),
         layers=tuple(made_layers),
         chunking=config.chunking,
         reading=Reading.of(config),

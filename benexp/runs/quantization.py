@@ -15,7 +15,7 @@ from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
 from benexp.runs.backend_choice import BackendChoice
 from benexp.runs.inputs import Reading, open_input
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 
 log = logging.getLogger("benexp")
 
@@ -29,19 +29,19 @@ VALID = 0.5
 """The share of a patch that is valid at least."""
 
 
-def calibration_for_backend(
+def range_patches_for(
     products: Sequence[Path], config: Config, spec: ModelSpec, *backends: BackendChoice
-) -> Calibration | None:
+) -> RangePatches | None:
     """The patches that `backends` are quantised on.
 
     None unless one of them runs an exported file at int8 and the model is no int8 file yet.
     """
     if spec.precision == "int8" or all(backend.exported_at != "int8" for backend in backends):
         return None
-    return calibration_of(products, config, spec)
+    return range_patches_of(products, config, spec)
 
 
-def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) -> Calibration:
+def range_patches_of(products: Sequence[Path], config: Config, spec: ModelSpec) -> RangePatches:
     """`config.quantization.patches` patches, spread over at most eight of the products and over each of them.
 
     Pixels are read when they are asked for. Raises BenexpError where none of these products can be opened, and on
@@ -70,7 +70,7 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
         _tell(problems, bool(parts))
         return np.concatenate(parts)
 
-    return Calibration(
+    return RangePatches(
         key=digest(
             {
                 "tiles": keys,

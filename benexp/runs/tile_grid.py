@@ -96,6 +96,6 @@ def obtain_grid(
         grid_key=key,
         backend=description,
         warnings=warnings,
-        calibration=plan.calibration.source if plan.calibration else None,
+        calibration=plan.range_patches.source if plan.range_patches else None,
         resumed_chunks=unfinished.restored,
     )

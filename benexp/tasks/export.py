@@ -21,7 +21,7 @@ from benexp.runs.inputs import output_folder, products
 
 if TYPE_CHECKING:
     from exporters.cached import Kind
-    from exporters.calibration import Calibration
+    from exporters.ranges import RangePatches
     from exporters.recipe import Recipe
 
 log = logging.getLogger("benexp")
@@ -66,7 +66,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
         raise BenexpError(f"{spec.path} is {spec.precision} already")
     refuse_fixed(spec)
     with output_folder(Path(config.output_folder)):
-        return [_export(config, overrides, spec, _calibration(found, config, spec), say)]
+        return [_export(config, overrides, spec, _range_patches(found, config, spec), say)]
 
 
 def _check(config: Config) -> None:
@@ -109,28 +109,28 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
 
 
-def _calibration(found: Sequence[Path], config: Config, spec: ModelSpec) -> "Calibration | None":
+def _range_patches(found: Sequence[Path], config: Config, spec: ModelSpec) -> "RangePatches | None":
     """Patches of the products named: int8 is calibrated on them, and every artefact is checked on them."""
     if not found:
         return None
-    from benexp.runs.quantization import calibration_of
+    from benexp.runs.quantization import range_patches_of
 
-    return calibration_of(found, config, spec)
+    return range_patches_of(found, config, spec)
 
 
 def _export(
     config: Config,
     overrides: Sequence[str],
     spec: ModelSpec,
-    calibration: "Calibration | None",
+    range_patches: "RangePatches | None",
     say: Callable[[str], object],
 ) -> dict[str, Any]:
     asked = config.export
     path = _path(config, spec.name)
     try:
         if asked.format == "tensorrt":
-            _prepare_tensorrt(config, spec, path, calibration, say)
-        return _make(config, overrides, spec, path, calibration, say)
+            _prepare_tensorrt(config, spec, path, range_patches, say)
+        return _make(config, overrides, spec, path, range_patches, say)
     except BenexpError as error:
         if path.exists():
             raise BenexpError(f"{error}; the older {path} is still there, unchanged") from error
@@ -138,7 +138,7 @@ def _export(
 
 
 def _prepare_tensorrt(
-    config: Config, spec: ModelSpec, path: Path, calibration: "Calibration | None", say: Callable[[str], object]
+    config: Config, spec: ModelSpec, path: Path, range_patches: "RangePatches | None", say: Callable[[str], object]
 ) -> None:
     """Put the .onnx file that the engine is built of beside it, and say how to do that by hand.
 
@@ -150,7 +150,7 @@ def _prepare_tensorrt(
 
     asked = config.export
     assert asked.batch
-    source = typed_source(spec, _recipe(config, calibration))
+    source = typed_source(spec, _recipe(config, range_patches))
     if source != spec.path:
         kept = path.with_suffix(".onnx")
         with replacing(kept) as unfinished:
@@ -169,7 +169,7 @@ def _make(
     overrides: Sequence[str],
     spec: ModelSpec,
     path: Path,
-    calibration: "Calibration | None",
+    range_patches: "RangePatches | None",
     say: Callable[[str], object],
 ) -> dict[str, Any]:
     """Make the artefact and what belongs beside it, say so, and return its record."""
@@ -182,7 +182,7 @@ def _make(
         spec,
         cast("Kind", asked.format),
         path,
-        _recipe(config, calibration),
+        _recipe(config, range_patches),
     )
     parity = path.with_suffix(".parity.json")
     made_by = {
@@ -190,7 +190,7 @@ def _make(
         "command": command(overrides),
         "config": dataclasses.asdict(config),
         "model": {key: getattr(spec, key) for key in ("name", "source", "revision", "weights_hash", "trained")},
-        "real_patches": calibration.source if calibration else None,
+        "real_patches": range_patches.source if range_patches else None,
         **environment(),
     }
     with replacing(parity) as unfinished:
@@ -207,11 +207,11 @@ def _make(
     return {"path": str(path), "files": [str(file) for file in files], "parity": report}
 
 
-def _recipe(config: Config, calibration: "Calibration | None") -> "Recipe":
+def _recipe(config: Config, range_patches: "RangePatches | None") -> "Recipe":
     from exporters.recipe import Recipe
 
     asked = config.export
-    return Recipe(asked.precision, asked.batch, asked.tolerance.get(asked.precision), calibration)
+    return Recipe(asked.precision, asked.batch, asked.tolerance.get(asked.precision), range_patches)
 
 
 def _size(path: Path) -> str:

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -142,15 +143,19 @@ def test_an_engine_of_a_fixed_batch_is_built_again(small_model: ModelSpec, tmp_p
 
 
 def test_the_batch_is_chosen(
-    small_model: ModelSpec, chunk: npt.NDArray[np.uint16], caplog: pytest.LogCaptureFixture
+    small_model: ModelSpec,
+    chunk: npt.NDArray[np.uint16],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benexp.backends.batching.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
     class Roomier(Cramped):
         room: ClassVar[int] = 9
 
         def _infer(self, patches: Floats) -> Floats:
-            import time
-
-            time.sleep(0.002)  # whatever the batch: the larger, the faster
+            now[0] += 0.2  # whatever the batch: the larger, the faster
             return super()._infer(patches)
 
     with caplog.at_level(logging.INFO), Roomier(small_model, batch_size="auto") as backend:

@@ -2,12 +2,13 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benexp.backends.openvino import OpenVinoBackend
+from benexp.backends.openvino import _COMPUTES, OpenVinoBackend
 from benexp.backends.torch import TorchBackend
 from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
@@ -20,7 +21,7 @@ openvino = pytest.importorskip("openvino")
 CHUNK = varied_patches(S2, 1, 240, seed=8)[0].astype(np.uint16)
 VALID = np.ones((240, 240), bool)
 ORIGINS = np.array([(row, col) for row in (0, 30, 60, 90, 120) for col in (0, 30, 60, 90, 120)])
-CPU_CAN = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +73,84 @@ def test_it_says_what_runs(small_model: ModelSpec, model: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_that_this_cpu_has_is_computed(precision: str, small_model: ModelSpec, model: Path) -> None:
+    if precision.upper() not in openvino.Core().get_property("CPU", CAPABILITIES):
+        pytest.skip(f"this CPU has no {precision}")
+    with OpenVinoBackend(small_model, model, threads=2) as backend:
+        exact = backend.classify(CHUNK, VALID, ORIGINS)
+    with OpenVinoBackend(small_model, model, threads=2, precision=precision) as backend:
+        difference = np.abs(backend.classify(CHUNK, VALID, ORIGINS) - exact).max()
+        said = backend.describe()
+    assert (said["precision"], said["computes"], said["fallback"]) == (precision, _COMPUTES[precision], None)
+    assert 0 < difference < 0.1
+
+
+def made_up_cpu(monkeypatch: pytest.MonkeyPatch, can: list[str]) -> list[str]:
+    """A CPU that says it `can`, of which the real engine only computes at fp32; the types that it was asked for."""
+
+    class Compiled:
+        def __init__(self, compiled: Any, computes: str) -> None:
+            self._compiled, self._computes = compiled, computes
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._compiled, name)
+
+        def get_property(self, name: str) -> Any:
+            if name == "INFERENCE_PRECISION_HINT":
+                return SimpleNamespace(to_string=lambda: self._computes)
+            return self._compiled.get_property(name)
+
+    def get_property(self: Any, device: str, name: str) -> Any:
+        return can if name == CAPABILITIES else honest_property(self, device, name)
+
+    def compile_model(self: Any, network: Any, device: str, options: dict[str, Any]) -> Any:
+        computes = options.get("INFERENCE_PRECISION_HINT", "f32")
+        asked.append(computes)
+        real = honest_compile(self, network, device, options | {"INFERENCE_PRECISION_HINT": "f32"})
+        return Compiled(real, computes)
+
+    asked: list[str] = []
+    honest_property, honest_compile = openvino.Core.get_property, openvino.Core.compile_model
+    monkeypatch.setattr(openvino.Core, "get_property", get_property)
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
+    return asked
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_that_the_cpu_has_is_asked_for(
+    precision: str, small_model: ModelSpec, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = made_up_cpu(monkeypatch, ["FP32", "BF16", "FP16", "INT8"])
+    with OpenVinoBackend(small_model, model, threads=2, precision=precision) as backend:
+        said = backend.describe()
+    assert asked == [_COMPUTES[precision]]
+    assert (said["precision"], said["fallback"]) == (precision, None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "can", "known"),
+    [
+        ("bf16", ["FP32"], "fp32"),
+        ("fp16", ["FP32", "INT8", "BIN"], "fp32, int8"),
+        ("fp16", ["BF16", "FP32", "INT8"], "bf16, fp32, int8"),
+        ("int8", ["FP32", "BF16"], "fp32, bf16"),
+    ],
+)
 def test_a_precision_that_the_cpu_lacks_is_never_silent(
-    precision: str, small_model: ModelSpec, model: Path, caplog: pytest.LogCaptureFixture
+    precision: str,
+    can: list[str],
+    known: str,
+    small_model: ModelSpec,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with OpenVinoBackend(small_model, model, threads=2) as backend:
         exact = backend.classify(CHUNK, VALID, ORIGINS)
+    asked = made_up_cpu(monkeypatch, can)
     backend = OpenVinoBackend(small_model, model, threads=2, precision=precision)
-    if precision.upper() in CPU_CAN:
-        with backend:
-            assert backend.describe()["precision"] == precision
-            assert backend.describe()["fallback"] is None
-            difference = np.abs(backend.classify(CHUNK, VALID, ORIGINS) - exact).max()
-        assert 0 < difference < 0.1
-        return
-    with pytest.raises(BenexpError, match=rf"{precision} was asked for, but fp32 is what would run: .* has fp32") as no:
+    wording = rf"{precision} was asked for, but fp32 is what would run: .* has {known} on OpenVINO"
+    with pytest.raises(BenexpError, match=wording) as no:
         backend.open()
     assert "\n" not in str(no.value)
     with caplog.at_level(logging.WARNING, "benexp"):
@@ -93,8 +158,16 @@ def test_a_precision_that_the_cpu_lacks_is_never_silent(
         with allowed:
             said = allowed.describe()
             assert np.array_equal(allowed.classify(CHUNK, VALID, ORIGINS), exact)
+    assert asked == ["f32", "f32"]
     assert (said["precision"], said["fallback"]) == ("fp32", f"fp32 in place of {precision}")
     assert f"running on fp32 in place of {precision}" in caplog.text
+
+
+def test_int8_runs_where_the_cpu_has_it(small_model: ModelSpec, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_cpu(monkeypatch, ["FP32", "INT8"])
+    with OpenVinoBackend(small_model, model, threads=2, precision="int8") as backend:
+        said = backend.describe()
+    assert (said["precision"], said["fallback"]) == ("int8", None)
 
 
 @pytest.mark.parametrize("device", ["gpu:7", "gpu"])

@@ -53,10 +53,10 @@ def test_cudnn_stays_on_and_tf32_off(small_model: ModelSpec) -> None:
     seen = []
 
     class Watching(TorchBackend):
-        def _whole(self, answer: Any, count: int) -> Any:
+        def _of_shape(self, answer: Any, count: int) -> Any:
             if isinstance(answer, torch.Tensor):
                 seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
-            return super()._whole(answer, count)
+            return super()._of_shape(answer, count)
 
     classify_one(Watching(small_model, threads=2))
     assert seen

@@ -10,13 +10,13 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import Kind, make
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 ARCHITECTURES = sorted({path.stem.partition("-s2-")[0] for path in CONF.glob("*-s2-*.yaml")})
-CALIBRATION = Calibration("made up", "made-up patches", lambda: varied_patches(S2, 32, seed=3))
+RANGES = RangePatches("made up", "made-up patches", lambda: varied_patches(S2, 32, seed=3))
 ASKED: list[tuple[Kind, str]] = [
     ("onnx", "fp32"),
     ("onnx", "fp16"),
@@ -41,7 +41,7 @@ def test_an_architecture_keeps_its_answers(
     if kind == "openvino":
         pytest.importorskip("openvino")
     # Rounding shakes random weights far more than trained ones: below fp32 no more can be asked than files that answer.
-    recipe = Recipe(precision, tolerance=None if precision == "fp32" else 1, calibration=CALIBRATION)
+    recipe = Recipe(precision, tolerance=None if precision == "fp32" else 1, ranges=RANGES)
     report = make(lively, kind, tmp_path / ("m.xml" if kind == "openvino" else "m.onnx"), recipe)
     assert report["passed"]
     figures = {key: report[key] for key in ("max_abs_diff", "mean_abs_diff", "flips_per_million")}

@@ -16,7 +16,7 @@ from benexp.models.embedded_hash import is_sound
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from exporters.cached import cached
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
 
@@ -53,21 +53,21 @@ def test_no_cached_file_serves_another_model(
 
 def test_no_cached_file_serves_another_recipe(small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporters.cached, "make", lambda *_: None)
-    on_a, on_b = (Calibration(key, "made up", lambda: np.zeros((1, 10, 120, 120), np.float32)) for key in "ab")
+    on_a, on_b = (RangePatches(key, "made up", lambda: np.zeros((1, 10, 120, 120), np.float32)) for key in "ab")
     recipes = [
         Recipe(tolerance=2e-4),
         Recipe(tolerance=3e-4),
         Recipe("fp16"),
         Recipe(batch=4),
         Recipe(batch=8),
-        Recipe("int8", calibration=on_a),
-        Recipe("int8", calibration=on_b),
-        Recipe("int8", tolerance=0.1, calibration=on_b),
+        Recipe("int8", ranges=on_a),
+        Recipe("int8", ranges=on_b),
+        Recipe("int8", tolerance=0.1, ranges=on_b),
     ]
     paths = [cached(small_model, "onnx", recipe) for recipe in recipes]
     assert len(set(paths)) == len(recipes)
     # What fp32 is checked on besides makes no other file of it, and the usual tolerance may be named.
-    same = [Recipe(), Recipe(tolerance=1e-4), Recipe(calibration=on_a)]
+    same = [Recipe(), Recipe(tolerance=1e-4), Recipe(ranges=on_a)]
     assert len({cached(small_model, "onnx", recipe) for recipe in same}) == 1
 
 

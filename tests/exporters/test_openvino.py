@@ -16,15 +16,15 @@ from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make
-from exporters.calibration import Calibration
 from exporters.openvino import export_openvino
+from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
 from tests.without import TORCH, run_without
 
 pytest.importorskip("openvino")
 
-CALIBRATION = Calibration("eight", "8 patches made up", lambda: varied_patches(S2, 8, seed=4))
+RANGES = RangePatches("eight", "8 patches made up", lambda: varied_patches(S2, 8, seed=4))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def fp32(small_model: ModelSpec) -> Path:
 def int8(small_model: ModelSpec) -> Path:
     pytest.importorskip("nncf")
     # Random weights bear eight bits badly: that is no matter here.
-    return cached(small_model, "openvino", Recipe("int8", tolerance=1.0, calibration=CALIBRATION))
+    return cached(small_model, "openvino", Recipe("int8", tolerance=1.0, ranges=RANGES))
 
 
 @pytest.fixture
@@ -117,11 +117,11 @@ def test_int8_from_a_few_patches(small_model: ModelSpec, fp32: Path, int8: Path)
 def test_int8_without_patches_or_nncf(
     small_model: ModelSpec, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BenexpError, match=r"int8 needs patches to calibrate on"):
+    with pytest.raises(BenexpError, match=r"int8 needs patches to measure ranges on"):
         export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe("int8"))
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(BenexpError, match=r"nncf: pip install 'benexp\[openvino\]'"):
-        export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe("int8", calibration=CALIBRATION))
+        export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe("int8", ranges=RANGES))
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BenexpError, match=r"openvino: pip install 'benexp\[openvino\]'"):
         export_openvino(small_model, small_onnx, tmp_path / "m.xml", Recipe())
@@ -141,7 +141,7 @@ def test_an_onnx_file_serves_openvino(small_onnx: Path, small_model: ModelSpec, 
 
 
 def test_an_int8_onnx_file_is_taken_as_it_is(small_onnx: Path, small_model: ModelSpec, tmp_path: Path) -> None:
-    """ONNX Runtime's QDQ becomes OpenVINO's own quantisation: nothing is calibrated again."""
+    """ONNX Runtime's QDQ becomes OpenVINO's own quantisation: nothing is quantised again."""
     onnx = pytest.importorskip("onnx")
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
@@ -168,7 +168,7 @@ def test_an_openvino_file_is_its_own_artefact(pair: Path, tmp_path: Path) -> Non
     spec = resolve(model_config(weights="onnx", path=pair))
     assert cached(spec, "openvino") == pair
     with pytest.raises(BenexpError, match=r"mine\.xml holds fp32: set backend\.precision=fp32, or make int8 of"):
-        cached(spec, "openvino", Recipe("int8", calibration=CALIBRATION))
+        cached(spec, "openvino", Recipe("int8", ranges=RANGES))
     with pytest.raises(BenexpError, match=r"mine\.xml is in OpenVINO's format: choose backend=openvino"):
         cached(spec, "onnx")
     with pytest.raises(BenexpError, match=r"mine\.xml is in OpenVINO's format: other files are made of"):

@@ -14,15 +14,15 @@ from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.answers import onnx_answer
 from exporters.cached import cached
-from exporters.calibration import Calibration
 from exporters.parity import TOLERANCES
 from exporters.quantize import for_ranges, quantize_onnx, quantize_openvino
+from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
 from tests.without import TORCH, run_without
 
 REAL = varied_patches(S2, 32, seed=3)
-RECIPE = Recipe("int8", calibration=Calibration("made up", "made-up patches", lambda: REAL))
+RECIPE = Recipe("int8", ranges=RangePatches("made up", "made-up patches", lambda: REAL))
 FOUND = "made-up patches: 32 found, 24 for ranges, 8 held out to check on"
 
 
@@ -55,7 +55,7 @@ def test_an_int8_file_is_small_near_and_says_what_it_is(int8: Path, fp32: Path, 
     assert 0 < largest_difference(int8, fp32) < 0.15
     said = {prop.key: json.loads(prop.value) for prop in onnx.load(int8).metadata_props if prop.key != SEAL}
     assert said["benexp.precision"] == "int8"
-    assert said["benexp.calibration"] == FOUND
+    assert said["benexp.quantization"] == FOUND
     again = resolve(model_config(weights="onnx", path=int8))
     assert (again.name, again.precision, again.bands) == (demo.name, "int8", demo.bands)
 
@@ -74,7 +74,7 @@ def test_what_eight_bits_would_spoil_stays_fp32(int8: Path) -> None:
 def test_what_the_ranges_were_measured_on_decides_and_the_others_are_reported(int8: Path) -> None:
     report = json.loads(int8.with_suffix(".parity.json").read_text())
     assert report["passed"]
-    assert report["calibration"] == FOUND
+    assert report["quantization"] == FOUND
     assert {kind: about["decides"] for kind, about in report["kinds"].items()} == {
         "real": True,
         "realistic": True,
@@ -110,7 +110,7 @@ def test_random_weights_are_told_from_trained_ones(small_model: ModelSpec, small
     assert quantize_onnx(small_model, small_onnx, tmp_path / "m.onnx", replace(RECIPE, tolerance=1))["passed"]
 
 
-def test_patches_that_are_checked_are_not_calibrated_on(demo: ModelSpec) -> None:
+def test_patches_that_are_checked_give_no_ranges(demo: ModelSpec) -> None:
     ranges, held_out = for_ranges(demo, REAL)
     assert np.array_equal(held_out, REAL[::4])
     seen = {patch.tobytes() for patch in ranges}
@@ -122,7 +122,7 @@ def test_ranges_from_few_patches_are_warned_about(demo: ModelSpec, caplog: pytes
     for_ranges(demo, REAL)
     assert not caplog.records
     for_ranges(demo, REAL[:31])
-    assert "int8 is calibrated on 31 patches, and ranges from fewer than 32 are shaky" in caplog.text
+    assert "int8 is quantised on 31 patches, and ranges from fewer than 32 are shaky" in caplog.text
 
 
 def test_one_patch_is_enough_to_begin_with(demo: ModelSpec) -> None:
@@ -136,12 +136,12 @@ import sys
 import numpy as np
 from benexp.models.resolve import resolve
 from exporters.cached import cached
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 
 spec = resolve({"name": "mine", "weights": "onnx", "path": sys.argv[1]})
-calibration = Calibration("key", "a few", lambda: np.load(sys.argv[2]))
-print(cached(spec, "onnx", Recipe("int8", calibration=calibration)))
+ranges = RangePatches("key", "a few", lambda: np.load(sys.argv[2]))
+print(cached(spec, "onnx", Recipe("int8", ranges=ranges)))
 """
 
 

@@ -17,13 +17,13 @@ from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make, typed_source
-from exporters.calibration import Calibration
+from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 from exporters.tensorrt import export_tensorrt, quantize_for_tensorrt, timing_cache, trtexec_command
 from tests.backends.fake_tensorrt import GPU, Fake, fake_tensorrt  # noqa: F401
 from tests.models.builders import S2
 
-CALIBRATION = Calibration("key", "4 patches", lambda: varied_patches(S2, 4, seed=3))
+RANGES = RangePatches("key", "4 patches", lambda: varied_patches(S2, 4, seed=3))
 Export = Callable[..., dict[str, object]]
 
 
@@ -173,7 +173,7 @@ def test_a_missing_library_stops_an_export(
 
 def test_int8_is_what_tensorrt_takes(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
     path = tmp_path / "int8.onnx"
-    report = quantize_for_tensorrt(small_model, small_onnx, path, Recipe("int8", tolerance=1, calibration=CALIBRATION))
+    report = quantize_for_tensorrt(small_model, small_onnx, path, Recipe("int8", tolerance=1, ranges=RANGES))
     assert report["passed"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.onnx", "int8.parity.json"]
     model = onnx.load(path)
@@ -210,9 +210,9 @@ def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec, caplog: pytest.L
 
 
 def test_int8_needs_patches(small_model: ModelSpec) -> None:
-    with pytest.raises(BenexpError, match="small at int8 needs patches to calibrate on"):
+    with pytest.raises(BenexpError, match="small at int8 needs patches to measure ranges on"):
         typed_source(small_model, Recipe("int8"))
-    first = typed_source(small_model, Recipe("int8", tolerance=1, calibration=CALIBRATION))
+    first = typed_source(small_model, Recipe("int8", tolerance=1, ranges=RANGES))
     assert first.parent.name == "tensorrt-onnx"
 
 

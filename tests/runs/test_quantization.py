@@ -18,7 +18,7 @@ from benexp.models.spec import ModelSpec
 from benexp.products import open_tile
 from benexp.products.tile import Tile
 from benexp.runs.backend_choice import choose_backend
-from benexp.runs.quantization import calibration_for_backend, calibration_of
+from benexp.runs.quantization import range_patches_for, range_patches_of
 from tests.models.builders import model_config
 from tests.products.builders import random_arrays, write_safe
 
@@ -46,7 +46,7 @@ def config(*overrides: str) -> Config:
 
 
 def test_patches_are_what_the_model_would_get(safe: Path, spec: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:
-    patches = calibration_of([safe], config(), spec).read()
+    patches = range_patches_of([safe], config(), spec).read()
     # Whether so few are enough is for int8 to say: files of other precisions are only checked on them.
     assert not caplog.records
     assert patches.shape == (14, 10, 120, 120)
@@ -60,7 +60,7 @@ def test_patches_are_what_the_model_would_get(safe: Path, spec: ModelSpec, caplo
 
 
 def test_no_more_than_asked_for_and_the_same_every_time(safe: Path, spec: ModelSpec) -> None:
-    calibration = calibration_of([safe], config("quantization.patches=5"), spec)
+    calibration = range_patches_of([safe], config("quantization.patches=5"), spec)
     patches = calibration.read()
     assert len(patches) == 5
     assert np.array_equal(patches, calibration.read())
@@ -72,21 +72,21 @@ def test_the_key_stands_for_the_patches_and_is_known_without_reading(
 ) -> None:
     monkeypatch.setattr(Tile, "read", lambda *_: pytest.fail("read"))
     other = write_safe(tmp_path, size=SIZE, seed=1)
-    key = calibration_of([safe], config(), spec).key
-    assert calibration_of([safe], config("export.tolerance.int8=0.1", "chunking.stride=30"), spec).key == key
+    key = range_patches_of([safe], config(), spec).key
+    assert range_patches_of([safe], config("export.tolerance.int8=0.1", "chunking.stride=30"), spec).key == key
     others = {
-        calibration_of([safe], config("quantization.patches=5"), spec).key,
-        calibration_of([safe], config("region.pixels=[0,0,200,200]"), spec).key,
-        calibration_of([safe], config("offset=none"), spec).key,
-        calibration_of([other], config(), spec).key,
-        calibration_of([safe, other], config(), spec).key,
+        range_patches_of([safe], config("quantization.patches=5"), spec).key,
+        range_patches_of([safe], config("region.pixels=[0,0,200,200]"), spec).key,
+        range_patches_of([safe], config("offset=none"), spec).key,
+        range_patches_of([other], config(), spec).key,
+        range_patches_of([safe, other], config(), spec).key,
     }
     assert len(others - {key}) == 5
 
 
 def test_products_share_the_patches(safe: Path, spec: ModelSpec, tmp_path: Path) -> None:
     other = write_safe(tmp_path, arrays={band: array + 20000 for band, array in random_arrays(SIZE).items()}, size=SIZE)
-    patches = calibration_of([safe, other], config("quantization.patches=7"), spec).read()
+    patches = range_patches_of([safe, other], config("quantization.patches=7"), spec).read()
     assert [bool(bright) for bright in patches.min((1, 2, 3)) > 10000] == [False] * 4 + [True] * 3
 
 
@@ -100,10 +100,10 @@ def test_of_many_products_eight_are_opened_evenly(
         return open_tile(safe, spec.bands)
 
     monkeypatch.setattr("benexp.runs.quantization.open_input", open_input)
-    calibration_of([Path(str(index)) for index in range(24)], config(), spec)
+    range_patches_of([Path(str(index)) for index in range(24)], config(), spec)
     assert [int(path.name) for path in opened] == [1, 4, 7, 10, 13, 16, 19, 22]
     opened.clear()
-    calibration_of([Path(str(index)) for index in range(24)], config("quantization.patches=2"), spec)
+    range_patches_of([Path(str(index)) for index in range(24)], config("quantization.patches=2"), spec)
     assert len(opened) == 2
 
 
@@ -128,14 +128,14 @@ def test_few_blocks_are_read_of_a_large_tile(spec: ModelSpec, safe: Path, monkey
             return np.full((10, *window.shape), 1000, np.uint16), valid
 
     monkeypatch.setattr("benexp.runs.quantization.open_input", lambda *_, **__: Large())
-    assert len(calibration_of([safe], config("quantization.patches=64"), spec).read()) == 64
+    assert len(range_patches_of([safe], config("quantization.patches=64"), spec).read()) == 64
     assert len(blocks) < 20
     assert len({row for row, _ in blocks}) >= 4
 
 
 def test_a_product_without_a_valid_patch_is_told(spec: ModelSpec, tmp_path: Path) -> None:
     empty = {band: array * 0 for band, array in random_arrays(SIZE).items()}
-    calibration = calibration_of([write_safe(tmp_path, arrays=empty, size=SIZE)], config(), spec)
+    calibration = range_patches_of([write_safe(tmp_path, arrays=empty, size=SIZE)], config(), spec)
     with pytest.raises(BenexpError, match=r"S2A_\w+: none of its patches is half valid, .* name another product"):
         calibration.read()
 
@@ -148,23 +148,23 @@ def test_a_broken_product_does_not_stop_the_others(
     shutil.copytree(safe, broken)
     next(broken.rglob("*_B03_10m.jp2")).unlink()
     with caplog.at_level(logging.WARNING, "benexp"):
-        patches = calibration_of([broken, blank, safe], config("quantization.patches=12"), spec).read()
+        patches = range_patches_of([broken, blank, safe], config("quantization.patches=12"), spec).read()
     assert len(patches) == 4
     assert ["B03" in caplog.text, "half valid" in caplog.text] == [True, True]
     with pytest.raises(BenexpError, match="B03"):
-        calibration_of([broken], config(), spec)
+        range_patches_of([broken], config(), spec)
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime-cpu", "null"])
 def test_other_precisions_are_not_calibrated(backend: str, safe: Path, spec: ModelSpec) -> None:
-    assert calibration_for_backend([safe], config(f"backend={backend}"), spec) is None
+    assert range_patches_for([safe], config(f"backend={backend}"), spec) is None
 
 
 def test_int8_files_are_not_calibrated_again(safe: Path, spec: ModelSpec) -> None:
     asked = config("backend=onnxruntime-cpu", "backend.precision=int8")
     backend = choose_backend(asked.backend)
-    assert calibration_for_backend([safe], asked, spec, backend) is not None
-    assert calibration_for_backend([safe], asked, replace(spec, precision="int8"), backend) is None
+    assert range_patches_for([safe], asked, spec, backend) is not None
+    assert range_patches_for([safe], asked, replace(spec, precision="int8"), backend) is None
 
 
 def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:

@@ -310,15 +310,15 @@ def test_a_dry_run_opens_nothing(product: Path, tmp_path: Path, capsys: pytest.C
 def test_int8_is_calibrated_on_the_product_once(product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, given = [], []
 
-    def calibration_of(products: list[Path], *_: Any) -> str:
+    def range_patches_of(products: list[Path], *_: Any) -> str:
         asked.append(products)
         return "the calibration"
 
-    def make(_self: Any, spec: Any, *, calibration: Any, **_: Any) -> Backend:
-        given.append(calibration)
+    def make(_self: Any, spec: Any, *, range_patches: Any, **_: Any) -> Backend:
+        given.append(range_patches)
         return Table(spec)
 
-    monkeypatch.setattr("benexp.runs.quantization.calibration_of", calibration_of)
+    monkeypatch.setattr("benexp.runs.quantization.range_patches_of", range_patches_of)
     monkeypatch.setattr(BackendChoice, "make", make)
     # Without a file to quantise there is nothing to calibrate.
     run(product, tmp_path, "Table", "Rounded:int8")

@@ -94,7 +94,7 @@ def test_int8_is_calibrated_and_checked_on_the_products_named(exported: list[str
     record = export(tmp_path / "out", *exported, *asked, "export.tolerance.int8=1", said=said)
     assert Path(record["path"]).name == "demo-int8.onnx"
     assert record["parity"]["kinds"]["real"]["patches"] == 1
-    assert record["parity"]["calibration"].endswith(": 4 found, 3 for ranges, 1 held out to check on")
+    assert record["parity"]["quantization"].endswith(": 4 found, 3 for ranges, 1 held out to check on")
     table = {line.split()[1]: line for line in said[-1].splitlines() if line[:4].strip().isdigit()}
     told = {kind for kind, line in table.items() if line.endswith("for information")}
     assert told == {"zero", "saturated"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benexp.backends.base import Backend
-from benexp.backends.onnx_patches import cutting_graph, starts, whole_chunk
+from benexp.backends.device_patches_onnx import cutting_graph, starts, whole_chunk
 from benexp.models.spec import ModelSpec
 
 pytest.importorskip("onnx")

@@ -1,4 +1,4 @@
-"""What int8 quantisation measures the ranges of activations on."""
+"""The patches that int8 quantisation measures the ranges of activations on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class Calibration:
+class RangePatches:
     """Real patches, read when they are needed."""
 
     key: str
-    """Stands for the patches: artefacts calibrated on others are others."""
+    """Stands for the patches: an artefact with ranges from others is another."""
     source: str
     """In words, for records, as far as it is known without reading: `up to 256 patches of T33UUP`."""
     read: Callable[[], npt.NDArray[np.float32]]
