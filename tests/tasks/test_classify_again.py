@@ -69,7 +69,7 @@ def test_answers_of_another_device_or_version_of_the_engine_are_not_reused(
     assert not classify(*asked, "backend.device=cuda")["grid_reused"]
     assert not classify(*asked)["grid_reused"]
     versions = {"pytest": "1.0"}
-    monkeypatch.setattr("benexp.tasks.classify.installed_version", versions.get)
+    monkeypatch.setattr("benexp.runs.grid_key.installed_version", versions.get)
     assert not classify(*asked)["grid_reused"]
     assert classify(*asked)["grid_reused"]
 
@@ -121,7 +121,7 @@ def test_files_are_verified_while_the_model_runs_and_before_anything_has_its_nam
         seen.extend(name for name in files_below(tmp_path) if "/." not in name)
         raise BenexpError("B02 is damaged")
 
-    monkeypatch.setattr("benexp.tasks.classify.check_integrity", check_late)
+    monkeypatch.setattr("benexp.runs.tile_run.check_integrity", check_late)
     with pytest.raises(BenexpError, match="B02 is damaged"):
         classify(safe, tmp_path, *FAST, f"backend._target_={__name__}.Announced")
     assert Announced.running.is_set() and not seen
