@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from benexp.cli.wording import OPTUNA, error_message
+from benexp.cli.wording import FULL_ERROR, OPTUNA, error_message
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
 from benexp.core.console import set_up_logging
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
 
     import hydra
 
-    from benexp.cli.job_runner import FULL_ERROR, JobRunner
+    from benexp.cli.job_runner import JobRunner
     from benexp.cli.sweep_end import interrupt_launched_jobs, report_sweep
     from benexp.cli.sweep_start import SweepRefusedError, started_sweeps
     from benexp.tracking.recorder_client import close_sweeps
@@ -62,11 +62,11 @@ def main(arguments: Sequence[str]) -> int:
 @contextmanager
 def _exceptions_from_hydra() -> Iterator[None]:
     """Let Hydra raise its exceptions, for one-line messages, instead of printing them and exiting."""
-    before = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
     try:
         yield
     finally:
-        del os.environ["HYDRA_FULL_ERROR"]
+        del os.environ[FULL_ERROR]
         if before is not None:
-            os.environ["HYDRA_FULL_ERROR"] = before
+            os.environ[FULL_ERROR] = before

@@ -16,16 +16,13 @@ from omegaconf import DictConfig
 from benexp.cli.dispatch import run
 from benexp.cli.sweep_overrides import SweepOverrides, given_overrides
 from benexp.cli.sweep_start import StartedSweep, started_sweeps
-from benexp.cli.wording import error_message
+from benexp.cli.wording import FULL_ERROR, error_message
 from benexp.config.concurrent_jobs import current_sweep
 from benexp.core.console import print_text, set_up_logging
 from benexp.core.errors import BenexpError
 from benexp.records.job_outcome import JobOutcome, write_outcome
 
 log = logging.getLogger("benexp")
-
-FULL_ERROR = "HYDRA_FULL_ERROR"
-"""Set by users who want tracebacks, and by benexp while Hydra is at work, to receive its exceptions."""
 
 
 @dataclass(frozen=True)

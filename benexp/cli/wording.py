@@ -6,6 +6,8 @@ from benexp.config.groups import conf_folder, groups
 from benexp.config.schema import RENAMED
 from benexp.core.errors import BenexpError, one_line
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Set by users who want tracebacks, and by benexp while Hydra runs, to receive its exceptions."""
 OPTUNA = "hydra/sweeper=optuna"
 PLUGINS = (
     "not found; beside Hydra's own there are hydra/launcher=joblib, submitit_local, submitit_slurm and "
@@ -45,7 +47,7 @@ def error_message(error: BaseException, *, composing: bool = False) -> str:
     if composing:
         # Hydra raises exceptions of its own code for some mistakes, such as a list in place of a group's choice.
         return f"Hydra can make no configuration of these keys and values ({one_line(error)}): see benexp --help"
-    return f"unexpected {type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+    return f"unexpected {type(error).__name__}: {text} ({FULL_ERROR}=1 shows where)"
 
 
 def _unknown_key(key: str) -> str:

@@ -37,4 +37,5 @@ def write_outcome(folder: Path, outcome: JobOutcome) -> None:
 
 def read_outcomes(folder: Path) -> list[JobOutcome]:
     """The outcomes of the jobs that began, in the order of the jobs."""
-    return [read_record(file, JobOutcome) for file in sorted(folder.glob("*.json"), key=lambda file: int(file.stem))]
+    files = [file for file in folder.glob("*.json") if file.stem.isdecimal()]  # not those half-written by killed jobs
+    return [read_record(file, JobOutcome) for file in sorted(files, key=lambda file: int(file.stem))]
