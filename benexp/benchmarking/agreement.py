@@ -1,4 +1,4 @@
-"""Whether the maps of a sweep's jobs agree where they must, and how far each is from the reference's.
+"""The maps of a sweep's jobs: their differences from each other, and where these must not be.
 
 Maps with one hash are the same. Others are compared through the probability grids that were saved with them.
 """
@@ -16,12 +16,13 @@ from benexp.core import cores
 from benexp.core.errors import BenexpError
 from benexp.mapping.differences import Differences, differences
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
-from benexp.runs.outputs import RECORD, describe_file
+from benexp.records.job import JobReport
+from benexp.records.names import RUN
+from benexp.records.tile import DoneTile
+from benexp.runs.outputs import describe_file
 
 log = logging.getLogger("benexp")
 
-Job = Mapping[str, Any]
-"""A job's report.json."""
 HOW = ("batch_size", "threads")
 """Keys of a backend that may decide ties, as they change the order of sums."""
 NO_QUESTION = ("task", "backend", "backends", "layers", "export", "calibration", "evaluate", "integrity")
@@ -33,30 +34,30 @@ class Map:
     """One tile as a job mapped it; `folder` is the job's."""
 
     folder: Path
-    job: Job
-    tile: Mapping[str, Any]
+    job: JobReport
+    tile: DoneTile
 
     @property
     def product(self) -> str:
-        return str(self.tile["product"])
+        return self.tile.product
 
     @property
     def hash(self) -> str:
-        return str(self.tile["map_hash"])
+        return self.tile.map_hash
 
     @property
     def precision(self) -> str:
-        """What ran."""
-        return str(self.tile["backend"]["precision"])
+        """The one that ran."""
+        return str(self.tile.backend["precision"])
 
     def tolerance(self, precision: str) -> float:
         """How far apart the two best probabilities of a tie may be: what an export of this precision may be off."""
-        tolerances = self.job["config"]["export"]["tolerance"]
+        tolerances = self.job.config["export"]["tolerance"]
         return float(tolerances.get(precision, tolerances["fp32"]))
 
     def record(self) -> dict[str, Any]:
         """Its run.json. Raises BenexpError where that is not there, or another map's."""
-        path = self.folder / str(self.tile["tile"]) / RECORD
+        path = self.folder / self.tile.tile / RUN
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -71,7 +72,7 @@ class Map:
     @property
     def path(self) -> Path:
         """Its grid."""
-        tile = str(self.tile["tile"])
+        tile = self.tile.tile
         return self.folder / tile / f"{tile}_grid.npz"
 
     def check(self) -> dict[str, Any]:
@@ -113,13 +114,13 @@ class Comparisons:
         """Raises BenexpError where they are no maps of one tile, or a grid is not there any more."""
         key = (candidate.product, reference.hash, candidate.hash, tolerance)
         if key not in self._known:
-            log.info("%s: comparing two maps (%s)", candidate.tile["tile"], candidate.folder)
+            log.info("%s: comparing two maps (%s)", candidate.tile.tile, candidate.folder)
             before, after = reference.grid(), candidate.grid()
             try:
                 self._known[key] = differences(
                     before,
                     after,
-                    blend_shape=candidate.job["config"]["chunking"]["blend"],
+                    blend_shape=candidate.job.config["chunking"]["blend"],
                     tolerance=tolerance,
                     threads=cores.available(),
                     take=lambda kinds, window: None,
@@ -129,14 +130,14 @@ class Comparisons:
         return self._known[key]
 
 
-def maps_of(folder: Path, job: Job) -> list[Map]:
+def maps_of(folder: Path, job: JobReport) -> list[Map]:
     """Those that a job has finished."""
-    return [Map(folder, job, tile) for tile in job["tiles"] if tile["status"] == "done"]
+    return [Map(folder, job, tile) for tile in job.done]
 
 
-def question(job: Job) -> dict[str, Any]:
+def question(job: JobReport) -> dict[str, Any]:
     """What decides which map is asked for, of any backend: the configuration without what only says how it is made."""
-    config = {key: value for key, value in job["config"].items() if key not in (*NOT_IN_HASH, *NO_QUESTION)}
+    config = {key: value for key, value in job.config.items() if key not in (*NOT_IN_HASH, *NO_QUESTION)}
     return config | {"chunking": _without(config["chunking"], "chunk_size")}
 
 
@@ -171,8 +172,8 @@ def _unequal(groups: Sequence[Sequence[Map]]) -> list[Problem]:
         others = {other.hash: other for other in reversed(group) if other.hash != first.hash}
         problems += [
             Problem(
-                f"{first.tile['tile']}: the map of {_where(other)} is not that of {_where(first)}, "
-                f"with all else the same (backend {_name(first)}, {other.job['config_hash'][:12]})",
+                f"{first.tile.tile}: the map of {_where(other)} is not that of {_where(first)}, "
+                f"with all else the same (backend {first.tile.backend_name}, {other.job.config_hash[:12]})",
                 _hashes(group),
             )
             for other in reversed(others.values())
@@ -188,7 +189,7 @@ def _beyond_ties(groups: Sequence[Sequence[Map]], comparisons: Comparisons) -> l
         first, *others = one_each
         for other in {other.hash: other for other in reversed(others) if other.hash != first.hash}.values():
             tolerance = first.tolerance(first.precision)
-            what = f"{first.tile['tile']}: the map of {_how(other)} is not that of {_how(first)}"
+            what = f"{first.tile.tile}: the map of {_how(other)} is not that of {_how(first)}"
             try:
                 found = comparisons.between(first, other, tolerance)
             except BenexpError as error:
@@ -197,7 +198,8 @@ def _beyond_ties(groups: Sequence[Sequence[Map]], comparisons: Comparisons) -> l
             if found.beyond_ties_per_million:
                 sentence = (
                     f"{what}: {found.beyond_ties_per_million:.3g} pixels per million differ where the two best classes "
-                    f"are further apart than {tolerance:g}, which {first.precision} may be off (backend {_name(first)})"
+                    f"are further apart than {tolerance:g}, which {first.precision} may be off "
+                    f"(backend {first.tile.backend_name})"
                 )
                 problems.append(Problem(sentence, _hashes(group)))
     return problems
@@ -212,19 +214,19 @@ def _grouped(maps: Sequence[Map], key: Callable[[Map], str]) -> list[list[Map]]:
 
 def _key(one: Map, how: bool) -> str:
     """Stands for all that the map depends on, with or without the batches and threads that it was made with."""
-    config = {key: value for key, value in one.job["config"].items() if key not in NOT_IN_HASH}
+    config = {key: value for key, value in one.job.config.items() if key not in NOT_IN_HASH}
     backend = _without(config["backend"], *HOW) | (_ran(one) if how else {})
     return digest([config | {"chunking": question(one.job)["chunking"], "backend": backend}, one.product])
 
 
 def _ran(one: Map) -> dict[str, Any]:
     """The batches and threads that ran, which may be others than was asked for, or not the same all the time."""
-    changed = any(verdict["code"] == "batch-changed" for verdict in one.tile.get("verdicts") or ())
-    return {key: one.tile["backend"].get(key) for key in HOW} | {"changed": changed}
+    changed = any(verdict.code == "batch-changed" for verdict in one.tile.verdicts)
+    return {key: one.tile.backend.get(key) for key in HOW} | {"changed": changed}
 
 
 def _where(one: Map) -> str:
-    return f"chunking.chunk_size={one.job['config']['chunking']['chunk_size']} benchmark.repeat={one.job['repeat']}"
+    return f"chunking.chunk_size={one.job.config['chunking']['chunk_size']} benchmark.repeat={one.job.repeat}"
 
 
 def _how(one: Map) -> str:
@@ -232,12 +234,8 @@ def _how(one: Map) -> str:
     return f"batches of {ran['batch_size']} with {ran['threads'] or 'all'} threads"
 
 
-def _name(one: Map) -> str:
-    return str(one.tile["backend_name"])
-
-
 def _hashes(group: Sequence[Map]) -> frozenset[str]:
-    return frozenset(one.job["config_hash"] for one in group)
+    return frozenset(one.job.config_hash for one in group)
 
 
 def _without(config: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _measured(job: Job, backend: Backend, taken: Collection[str]) -> dict[str, A
         verdicts = run_verdicts(record["backend"], warm, sampler.usage, before, read_conditions())
         found |= {
             "seconds": sampler.usage.seconds,
-            "usage": sampler.usage.summary(),
+            "usage": dataclasses.asdict(sampler.usage.summary()),
             "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
         }
     # Whatever goes wrong with a tile is a row of the report.

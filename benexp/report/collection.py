@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from benexp.config.schema import digest
+from benexp.records.names import RUN
 from benexp.report.stac import (
     CLASSIFICATION,
     COG,
@@ -24,8 +25,6 @@ from benexp.report.stac import (
 )
 
 log = logging.getLogger("benexp")
-
-RECORD = "run.json"
 
 
 def write_collection(folder: Path, record: Mapping[str, Any]) -> Path:
@@ -107,7 +106,7 @@ def _items(folder: Path) -> dict[str, Any]:
     found = {}
     for place in sorted(folder.iterdir()):
         path = place / item_name(place.name)
-        if (place / RECORD).is_file() and path.is_file():
+        if (place / RUN).is_file() and path.is_file():
             try:
                 found[place.name] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:

@@ -13,6 +13,7 @@ import pytest
 
 from benexp.cli.app import main
 from benexp.demo.product import write_product
+from benexp.measure.environment import environment
 from benexp.tracking import mlflow_client, recorder_client
 from benexp.tracking.mlflow_client import Destination, UnreachableError
 from benexp.tracking.sent_records import find, samples, sent
@@ -130,7 +131,7 @@ def test_what_was_measured_before_is_no_second_run_and_moves_to_the_sweep_that_g
     benchmark_record(job, tile("a", reused=False))
     (record,) = find(job)
     run_id = destination.send(record, first)
-    benchmark_record(job, tile("a", reused=True), command="benexp again", environment={})
+    benchmark_record(job, tile("a", reused=True), command="benexp again", environment=environment())
     (record,) = find(job)
     assert destination.send(record, second) == run_id
     destination.adopt(record, second, None)
