@@ -73,15 +73,16 @@ def _index(report: SweepReport, config_hash: str | None) -> int | None:
 
 def _described(one: Configuration, report: SweepReport) -> dict[str, Any]:
     """The parts of a configuration that the page shows: all that the report has, and some of it in words."""
+    known = to_dict(one)
     fronts = [name for name in ("memory", "flips") if getattr(one, f"pareto_{name}")]
     reference = report.reference
     return {
-        **to_dict(one),
+        **known,
         "is_reference": bool(reference and reference.config_hash == one.config_hash),
         "is_recommended": report.recommendation.config_hash == one.config_hash,
         "fronts": fronts,
         "interval": interval_words(one.patches_per_second),
-        "warnings": [verdict for verdict in one.verdicts if verdict.severity == "warning"],
+        "warnings": [verdict for verdict in known["verdicts"] if verdict["severity"] == "warning"],
     }
 
 

@@ -10,7 +10,9 @@ import pytest
 from benexp.benchmarking import configuration_run, job
 from benexp.benchmarking.ceilings import BEATEN, NULL
 from benexp.benchmarking.measured_run import Request
-from benexp.records.storage import to_dict
+from benexp.records.job import Measurements
+from benexp.records.storage import read_record, to_dict
+from benexp.records.tile import KnownTile
 from tests.benchmarking.builders import report, start, write
 from tests.records.builders import done_tile
 
@@ -29,7 +31,8 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
             found: dict[str, Any] = {"status": "failed", "error": "not today"}
             if without or product.name == "a":
                 seconds = 1.0 if without else 0.5
-                found = to_dict(done_tile(product.name, seconds, patches=1, km2=2.0))
+                fields = to_dict(done_tile(product.name, seconds, patches=1, km2=2.0)).items()
+                found = {key: value for key, value in fields if key not in KnownTile.__struct_fields__}
             yield {"begins": str(product)}
             yield {"ends": str(product), "found": found}
 
@@ -59,3 +62,17 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
     start(products, tmp_path / "alone", backend="Moody")
     assert caplog.text.count(BEATEN) == 1
     assert not (tmp_path / "alone" / "ceilings").exists()
+
+
+def test_a_ceiling_of_an_unknown_version_is_measured_anew_with_a_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    products, out = write(tmp_path / "in", a=None), tmp_path / "out"
+    assert start(products, out, "-m", "benchmark.repeat=1", "benchmark.ceiling=true", backend="Moody") == 0
+    (file,) = out.glob("ceilings/*.json")
+    file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    next(out.glob("jobs/*/1/report.json")).unlink()
+    assert start(products, out, "-m", "benchmark.repeat=1", "benchmark.ceiling=true", backend="Moody") == 0
+    assert f"{file}: has schema version 99" in caplog.text
+    assert "the ceiling is measured anew" in caplog.text
+    assert read_record(file, Measurements).done
