@@ -30,7 +30,7 @@ NO_QUESTION = ("task", "backend", "backends", "layers", "export", "calibration",
 
 
 @dataclass(frozen=True)
-class Map:
+class TileMap:
     """One tile as a job mapped it; `folder` is the job's."""
 
     folder: Path
@@ -110,7 +110,7 @@ class Comparisons:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str, float], Differences] = {}
 
-    def between(self, reference: Map, candidate: Map, tolerance: float) -> Differences:
+    def between(self, reference: TileMap, candidate: TileMap, tolerance: float) -> Differences:
         """Raises BenexpError where they are no maps of one tile, or a grid is not there any more."""
         key = (candidate.product, reference.hash, candidate.hash, tolerance)
         if key not in self._known:
@@ -130,9 +130,9 @@ class Comparisons:
         return self._known[key]
 
 
-def maps_of(folder: Path, job: JobReport) -> list[Map]:
+def maps_of(folder: Path, job: JobReport) -> list[TileMap]:
     """Those that a job has finished."""
-    return [Map(folder, job, tile) for tile in job.done]
+    return [TileMap(folder, job, tile) for tile in job.done]
 
 
 def question(job: JobReport) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def question(job: JobReport) -> dict[str, Any]:
     return config | {"chunking": _without(config["chunking"], "chunk_size")}
 
 
-def disagreements(maps: Sequence[Map], comparisons: Comparisons) -> list[Problem]:
+def disagreements(maps: Sequence[TileMap], comparisons: Comparisons) -> list[Problem]:
     """Where maps of one tile differ that must not.
 
     With all else the same, the chunk size and the repeat change nothing; the batch size and threads only ties.
@@ -153,7 +153,7 @@ def disagreements(maps: Sequence[Map], comparisons: Comparisons) -> list[Problem
     ]
 
 
-def _altered(maps: Sequence[Map]) -> list[Problem]:
+def _altered(maps: Sequence[TileMap]) -> list[Problem]:
     """Saved grids that are not those the maps were made of; one that was deleted is missed where it is needed."""
     problems = []
     for one in maps:
@@ -165,7 +165,7 @@ def _altered(maps: Sequence[Map]) -> list[Problem]:
     return problems
 
 
-def _unequal(groups: Sequence[Sequence[Map]]) -> list[Problem]:
+def _unequal(groups: Sequence[Sequence[TileMap]]) -> list[Problem]:
     problems = []
     for group in groups:
         first = group[0]
@@ -181,7 +181,7 @@ def _unequal(groups: Sequence[Sequence[Map]]) -> list[Problem]:
     return problems
 
 
-def _beyond_ties(groups: Sequence[Sequence[Map]], comparisons: Comparisons) -> list[Problem]:
+def _beyond_ties(groups: Sequence[Sequence[TileMap]], comparisons: Comparisons) -> list[Problem]:
     problems = []
     for group in groups:
         # One of each batch size: that they agree among themselves is looked at above.
@@ -205,36 +205,36 @@ def _beyond_ties(groups: Sequence[Sequence[Map]], comparisons: Comparisons) -> l
     return problems
 
 
-def _grouped(maps: Sequence[Map], key: Callable[[Map], str]) -> list[list[Map]]:
-    groups: dict[str, list[Map]] = {}
+def _grouped(maps: Sequence[TileMap], key: Callable[[TileMap], str]) -> list[list[TileMap]]:
+    groups: dict[str, list[TileMap]] = {}
     for one in maps:
         groups.setdefault(key(one), []).append(one)
     return list(groups.values())
 
 
-def _key(one: Map, how: bool) -> str:
+def _key(one: TileMap, how: bool) -> str:
     """Stands for all that the map depends on, with or without the batches and threads that it was made with."""
     config = {key: value for key, value in one.job.config.items() if key not in NOT_IN_HASH}
     backend = _without(config["backend"], *HOW) | (_ran(one) if how else {})
     return digest([config | {"chunking": question(one.job)["chunking"], "backend": backend}, one.product])
 
 
-def _ran(one: Map) -> dict[str, Any]:
+def _ran(one: TileMap) -> dict[str, Any]:
     """The batches and threads that ran, which may be others than was asked for, or not the same all the time."""
     changed = any(verdict.code == "batch-changed" for verdict in one.tile.verdicts)
     return {key: one.tile.backend.get(key) for key in HOW} | {"changed": changed}
 
 
-def _where(one: Map) -> str:
+def _where(one: TileMap) -> str:
     return f"chunking.chunk_size={one.job.config['chunking']['chunk_size']} benchmark.repeat={one.job.repeat}"
 
 
-def _how(one: Map) -> str:
+def _how(one: TileMap) -> str:
     ran = _ran(one)
     return f"batches of {ran['batch_size']} with {ran['threads'] or 'all'} threads"
 
 
-def _hashes(group: Sequence[Map]) -> frozenset[str]:
+def _hashes(group: Sequence[TileMap]) -> frozenset[str]:
     return frozenset(one.job.config_hash for one in group)
 
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benexp.benchmarking.agreement import Map, Problem, maps_of
+from benexp.benchmarking.agreement import Problem, TileMap, maps_of
 from benexp.benchmarking.ceilings import BEATEN
 from benexp.benchmarking.labels import Label
 from benexp.benchmarking.verdicts import spread_verdicts
@@ -31,7 +31,7 @@ class ConfigurationResults:
         self.seconds = {job.repeat: sum(tile.seconds for tile in job.done) for job in self.whole.values()}
         self.problems = [problem.sentence for problem in problems if self.hash in problem.configurations]
         done = next(iter(self.whole.items()), None)
-        self.maps: list[Map] = maps_of(*done) if done else []
+        self.maps: list[TileMap] = maps_of(*done) if done else []
         self.backend: BackendDescription = self.maps[0].tile.backend if self.maps else {}
         self.name = backend_of(self.first)
         precision = self.backend.get("precision", self.first.config["backend"].get("precision"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from benexp.benchmarking.agreement import Comparisons
 from benexp.benchmarking.configuration_results import ConfigurationResults
-from benexp.benchmarking.reference import Flips, count_flips, drift_verdicts, incomparable, speedup
+from benexp.benchmarking.reference_comparison import Flips, count_flips, drift_verdicts, incomparable, speedup
 from benexp.measure.statistics import estimate, spread
 from benexp.records.figures import Verdict
 from benexp.records.sweep import INTERRUPTED, Configuration, Setting

@@ -14,7 +14,7 @@ from benexp.benchmarking.configuration_summary import summary_of
 from benexp.benchmarking.labels import labels
 from benexp.benchmarking.pareto import front
 from benexp.benchmarking.recommendation import Candidate, Limits, recommend
-from benexp.benchmarking.reference import choose_reference, describe_reference
+from benexp.benchmarking.reference_comparison import choose_reference, describe_reference
 from benexp.benchmarking.sweep_table import explanations, red, table
 from benexp.core.files import identity
 from benexp.records.benchmark import write_report

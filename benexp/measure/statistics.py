@@ -46,7 +46,7 @@ _STUDENT = {
     12: 2.2010, 13: 2.1788, 14: 2.1604, 15: 2.1448, 16: 2.1314, 17: 2.1199, 18: 2.1098, 19: 2.1009, 20: 2.0930,
 }  # fmt: skip
 
-Outcome = Literal["faster", "slower", "no difference", "undecided"]
+ComparisonVerdict = Literal["faster", "slower", "no difference", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Comparison:
     repeats: int
 
     @property
-    def verdict(self) -> Outcome:
+    def verdict(self) -> ComparisonVerdict:
         if self.low is None or self.high is None:
             return "undecided"
         if self.low > 1 + NEGLIGIBLE:

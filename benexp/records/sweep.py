@@ -100,7 +100,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class ReferenceConfiguration:
     """The configuration that the others are compared with."""
 
     configuration: str
@@ -146,7 +146,7 @@ class SweepReport:
     jobs: list[str]
     configurations: list[Configuration]
     """In the order of the sweep."""
-    reference: Reference | None
+    reference: ReferenceConfiguration | None
     """null where no job with a model was finished."""
     recommendation: Recommended
     problems: list[str]

@@ -242,7 +242,7 @@ def open_sweep(config: Config, overrides: Sequence[str]) -> None:
 
 
 def close_sweeps(status: str) -> None:
-    """End the runs of this process's sweeps, with the joint report, if there is one; `status` is a report's."""
+    """End the runs of this process's sweeps, with the report of the sweep, if there is one; `status` is a report's."""
     for recorder in list(_recorders.values()):
         for folder, began in recorder.sweeps.items():
             recorder.ask({"do": "close", "folder": folder, "began": began, "status": status})

@@ -1,4 +1,4 @@
-"""The joint report of a sweep, on made-up jobs."""
+"""The report of a sweep, on made-up jobs."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def joined(folder: Path, expected: bool = True) -> dict[str, Any]:
-    """The joint report; its configurations by name."""
+    """The report of the sweep; its configurations by name."""
     assert join(folder, reports(folder), lambda _: None) is expected
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     report["configurations"] = {one["configuration"]: one for one in report["configurations"]}
@@ -153,8 +153,8 @@ def test_a_ceiling_has_an_interval_and_says_when_a_run_beat_it(tmp_path: Path) -
     known = found["torch, batch 32"]["ceiling_seconds"]
     assert (known["median"], known["samples"]) == (1.2, 3)
     assert known["low"] < 1 < 3 < known["high"]
-    told = {verdict["code"]: verdict["sentence"] for verdict in found["torch, batch 32"]["verdicts"]}
-    assert told["ceiling"].startswith("1 of 3 repeats measured faster than the ceiling")
+    sentences = {verdict["code"]: verdict["sentence"] for verdict in found["torch, batch 32"]["verdicts"]}
+    assert sentences["ceiling"].startswith("1 of 3 repeats measured faster than the ceiling")
     assert found["torch, batch 8"]["ceiling_seconds"] is None
     assert "ceiling" not in {verdict["code"] for verdict in found["torch, batch 8"]["verdicts"]}
 
@@ -382,14 +382,14 @@ def test_reports_of_a_sweep_are_those_that_its_jobs_replaced_whatever_the_time(t
     again.with_name("other").replace(again)
     for path in (again, new):
         os.utime(path, (10**9, 10**9))
-    told = [
+    outcomes = [
         {"job": 0, "report": str(new), "replaces": None},
         {"job": 1, "report": str(old), "replaces": left},
         {"job": 2},
         {"job": 3, "report": str(again), "replaces": before},
         {"job": 4, "report": str(tmp_path / "jobs" / "none" / "1" / "report.json"), "replaces": None},
     ]
-    assert written(tmp_path, told) == [new, again]
+    assert written(tmp_path, outcomes) == [new, again]
 
 
 def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The table of a joint report, its explanations, and red."""
+"""The table of a sweep's report, its explanations, and red."""
 
 from io import StringIO
 
@@ -6,12 +6,12 @@ import pytest
 
 from benexp.benchmarking.sweep_table import WIDTH, explanations, red, table
 from benexp.records.figures import Interval, Verdict
-from benexp.records.sweep import Configuration, Reference, SweepReport
+from benexp.records.sweep import Configuration, ReferenceConfiguration, SweepReport
 from tests.records.builders import configuration, sweep_report
 
 
 def report(*configurations: Configuration) -> SweepReport:
-    reference = Reference(configuration="a", config_hash="a", precision="fp32", why="")
+    reference = ReferenceConfiguration(configuration="a", config_hash="a", precision="fp32", why="")
     return sweep_report(*configurations, recommended="b", reference=reference)
 
 

@@ -1,4 +1,4 @@
-"""Runs go on, and are complete, whatever becomes of MLflow; what it was not told is sent later."""
+"""Runs go on, and are complete, whatever becomes of MLflow; what could not be sent is sent later."""
 
 import contextlib
 import logging
@@ -77,9 +77,9 @@ def test_tiles_that_are_done_are_told_of_where_another_failed(
     assert main(["model=demo", "backend=null", *arguments]) == 1
     assert "1 of 2 products failed: b.SAFE" in caplog.text
     (record,) = find(out)
-    told = sent(record, uri)
-    assert told and told.whole
-    # One by itself is told of nobody, and at once.
+    known = sent(record, uri)
+    assert known and known.whole
+    # One by itself is sent nowhere: it is an error at once.
     assert main(command(tmp_path / "products" / "b.SAFE", tmp_path / "b", f"tracking.uri={NOBODY}")) == 1
     assert "not recorded" not in caplog.text
 

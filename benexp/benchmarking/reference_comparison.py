@@ -9,7 +9,7 @@ from benexp.benchmarking.labels import flat
 from benexp.core.errors import BenexpError
 from benexp.measure.statistics import compare
 from benexp.records.figures import Verdict
-from benexp.records.sweep import Reference, Speedup
+from benexp.records.sweep import ReferenceConfiguration, Speedup
 
 OTHER_TIME = "other-time"
 """The verdict on times that drift has parted from the reference's."""
@@ -31,11 +31,11 @@ def choose_reference(every: Sequence[ConfigurationResults]) -> ConfigurationResu
     return min(fit, key=lambda one: (one.precision != "fp32", one.fell_back, one.name != "torch"), default=None)
 
 
-def describe_reference(reference: ConfigurationResults) -> Reference:
+def describe_reference(reference: ConfigurationResults) -> ReferenceConfiguration:
     why = f"the first at fp32{' with torch' if reference.name == 'torch' else ', as none with torch was finished'}"
     if reference.precision != "fp32":
         why = f"the first that was finished: nothing is compared with fp32, as it is {reference.precision}"
-    return Reference(
+    return ReferenceConfiguration(
         configuration=reference.label.name, config_hash=reference.hash, precision=reference.precision, why=why
     )
 
