@@ -50,32 +50,31 @@ class ConfigurationRun:
         self._startups: list[Startup] = []
         self._tiles: dict[Path, TileRecord] = {}
         self._estimates: dict[Path, Estimate] = {}
+        about: dict[str, Any] = {
+            "model": spec.name,
+            "weights_hash": spec.weights_hash,
+            "backend_name": backend_name(config.backend),
+            "asked": {key: value for key, value in config.backend.items() if key != "_target_"},
+            "chunking": dataclasses.asdict(config.chunking),
+            "repeat": config.benchmark.repeat,
+            "config_hash": config_hash(config),
+        }
         code = code_hash([backend_class(config.backend), *(layer.function for layer in layers)])
-        key = [surroundings, code, config.benchmark.warmup]
-        self._known = {product: self._look(product, key) for product in found}
+        key = [about, surroundings, code, config.benchmark.warmup]
+        self._known = {
+            product: self._look(KnownTile(tile=product.name, product=str(product), **about), key) for product in found
+        }
 
-    def _look(self, product: Path, key: Sequence[Any]) -> KnownTile:
-        """The record of a product before it is classified."""
-        config = self._config
-        known = KnownTile(
-            tile=product.name,
-            product=str(product),
-            model=self._spec.name,
-            weights_hash=self._spec.weights_hash,
-            backend_name=backend_name(config.backend),
-            asked={key: value for key, value in config.backend.items() if key != "_target_"},
-            chunking=dataclasses.asdict(config.chunking),
-            repeat=config.benchmark.repeat,
-            config_hash=config_hash(config),
-        )
-        asked = [known.model, known.weights_hash, known.backend_name, known.asked, known.chunking]
+    def _look(self, known: KnownTile, key: Sequence[Any]) -> KnownTile:
+        """The record of a product before it is classified, with all that is known once it was opened."""
+        product = Path(known.product)
         # A product that cannot be opened fails when its turn comes.
         with (
             contextlib.suppress(Exception),
-            open_input(product, config, self._spec.bands, warn=False) as tile,
+            open_input(product, self._config, self._spec.bands, warn=False) as tile,
         ):
-            key = [*key, *asked, known.repeat, known.config_hash, tile.name, tile.fingerprint]
-            takes = self._estimates[product] = estimate(tile, config, self._layers, self._spec)
+            key = [*key, tile.name, tile.fingerprint]
+            takes = self._estimates[product] = estimate(tile, self._config, self._layers, self._spec)
             known = msgspec.structs.replace(
                 known, tile=tile.name, input_bytes=tile.input_bytes, key=digest(key), estimate=takes
             )

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benexp.benchmarking.agreement import Comparisons
 from benexp.benchmarking.configuration_results import ConfigurationResults
 from benexp.benchmarking.reference_comparison import Flips, count_flips, drift_verdicts, incomparable, speedup
 from benexp.measure.statistics import estimate, spread
 from benexp.records.figures import Verdict
-from benexp.records.sweep import INTERRUPTED, Configuration, Setting
+from benexp.records.sweep import INTERRUPTED, Configuration
 
 
 def summary_of(
@@ -36,11 +35,8 @@ def summary_of(
         errors=one.errors,
         backend=one.name,
         precision=one.precision,
-        device=_words(one.backend.get("device")),
-        provider=_words(one.backend.get("provider")),
-        batch_size=_setting(one.backend.get("batch_size")),
-        threads=_setting(one.backend.get("threads")),
-        chunk_size=_setting(one.first.config["chunking"]["chunk_size"]),
+        **{key: one.backend.get(key) for key in ("device", "provider", "batch_size", "threads")},
+        chunk_size=one.first.config["chunking"]["chunk_size"],
         seconds=one.seconds,
         median=median,
         spread=spread(times),
@@ -77,12 +73,3 @@ def _refused(one: ConfigurationResults, verdicts: Sequence[Verdict], reason: str
     if fallback := next((verdict.sentence for verdict in verdicts if verdict.code == "fallback"), None):
         return fallback
     return "its maps disagree" if one.problems else reason
-
-
-def _words(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _setting(value: Any) -> Setting:
-    """A value that a user's backend or a wrong configuration has, whatever its type."""
-    return value if isinstance(value, int) else _words(value)

@@ -97,8 +97,8 @@ class BenchmarkJob:
 
     def save(self, status: Status) -> JobReport:
         """Write the report and return it."""
-        found = self._run.measurements()
         report = JobReport(
+            **vars(self._run.measurements()),
             status=status,
             command=command(self._overrides),
             config=dataclasses.asdict(self._config),
@@ -106,9 +106,6 @@ class BenchmarkJob:
             repeat=self._config.benchmark.repeat,
             side_by_side=self._side_by_side,
             environment=self._environment,
-            startups=found.startups,
-            totals=found.totals,
-            tiles=found.tiles,
             ceiling=self._ceiling.measurements() if self._ceiling else None,
         )
         write_report(self._folder, report)

@@ -20,7 +20,7 @@ import psutil
 from benexp.core.errors import one_line
 from benexp.measure import nvml
 from benexp.measure.environment import peak_memory
-from benexp.records.figures import UsageSummary
+from benexp.records.figures import RunUsage, UsageSummary
 
 log = logging.getLogger("benexp")
 
@@ -65,29 +65,12 @@ class Sample:
     """Bits of nvml.Gpu.clock_reasons."""
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a run took."""
+@dataclass(frozen=True, kw_only=True)
+class Usage(RunUsage):
+    """The resources that a run took, with all samples."""
 
     samples: tuple[Sample, ...]
     """In order, from the beginning to the end."""
-    seconds: float
-    cpu_seconds: float
-    other_cores: float | None
-    """Cores' worth of work the rest of the machine did over the whole run; None where that was shorter than 1 s."""
-    stolen_cores: float | None
-    """Cores' worth of time that went to other machines, likewise."""
-    run_peak_rss_bytes: int
-    """The largest of the samples, or what the kernel noted of this process in between."""
-    peak_rss_bytes: int
-    """The same of the process since it started, loading and compiling included: what a machine has to have."""
-    cpu_joules: float | None
-    """Of the processor's packages, with whatever else ran on them."""
-    device_joules: float | None
-    sampler_cpu_seconds: float
-    """What sampling itself took of the processor."""
-    error: str | None
-    """Why sampling ended before the run did."""
 
     def summary(self) -> UsageSummary:
         """Each value at the start, at the end and its peak, where it is known, and those of the whole run.
@@ -99,7 +82,7 @@ class Usage:
             name: [value for sample in self.samples if (value := getattr(sample, name)) is not None] for name in names
         }
         series = {name: values for name, values in series.items() if values}
-        whole = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "samples"}
+        whole = {field.name: getattr(self, field.name) for field in fields(RunUsage)}
         return UsageSummary(
             start={name: values[0] for name, values in series.items()},
             end={name: values[-1] for name, values in series.items()},

@@ -39,23 +39,36 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsageSummary:
-    """The resources that a run took; see `benexp.measure.resources.Usage` for the single fields."""
+class RunUsage:
+    """The resources that a whole run took."""
+
+    seconds: float
+    cpu_seconds: float
+    other_cores: float | None
+    """Cores' worth of work the rest of the machine did over the whole run; None where that was shorter than 1 s."""
+    stolen_cores: float | None
+    """Cores' worth of time that went to other machines, likewise."""
+    run_peak_rss_bytes: int
+    """The largest of the samples, or what the kernel noted of this process in between."""
+    peak_rss_bytes: int
+    """The same of the process since it started, loading and compiling included: what a machine has to have."""
+    cpu_joules: float | None
+    """Of the processor's packages, with whatever else ran on them."""
+    device_joules: float | None
+    sampler_cpu_seconds: float
+    """Processor time of sampling itself."""
+    error: str | None
+    """Why sampling ended before the run did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageSummary(RunUsage):
+    """The resources that a run took, with some figures of its samples."""
 
     start: dict[str, Number]
     """Each known value of a sample, by name, at the start; `end` and `peak` likewise."""
     end: dict[str, Number]
     peak: dict[str, Number]
-    seconds: float
-    cpu_seconds: float
-    other_cores: float | None
-    stolen_cores: float | None
-    run_peak_rss_bytes: int
-    peak_rss_bytes: int
-    cpu_joules: float | None
-    device_joules: float | None
-    sampler_cpu_seconds: float
-    error: str | None
     samples: int
     """Their count."""
     over_time: dict[str, list[Number | None]]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benexp.records.environment import Environment
 from benexp.records.figures import Interval, Verdict
@@ -12,7 +13,8 @@ from benexp.records.tile import TileRecord
 INTERRUPTED = "it was interrupted"
 """The error of a job that did not fail."""
 
-Setting = int | str | None
+Setting = Any
+"""A value of a user's own backend, or of a wrong configuration: of any type that JSON has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +51,8 @@ class Configuration:
     """The reasons, each once."""
     backend: str
     precision: str | None
-    device: str | None
-    provider: str | None
+    device: Setting
+    provider: Setting
     batch_size: Setting
     threads: Setting
     """As the backend describes itself, from its name on: not always as asked for."""

@@ -64,6 +64,11 @@ def write_page(folder: Path, report: SweepReport) -> None:
 _DRAWN = ("latencies", "over_time", "latency_seconds")
 """The parts of each run that the charts need."""
 _LINES = ("seconds", "rss_bytes")
+_SHOWN = (
+    *("tile", "repeat", "status", "error", "reused", "seconds", "patches_per_second", "km2_per_second", "batches"),
+    *("latency_seconds", "verdicts", "peak_rss_bytes", "viewer", "preview"),
+)
+"""The parts of each run that the table needs; a failed one has not all of them."""
 
 
 def _index(report: SweepReport, config_hash: str | None) -> int | None:
@@ -97,33 +102,17 @@ def _run(tile: TileRecord, number: int, report: SweepReport, folder: Path) -> di
     # A sweep's jobs lie in folders named by the repeat; a benchmark alone is in the report's own.
     job = next((place for place in one.jobs if place == "." or Path(place).name == str(tile.repeat)), ".")
     place = Path(job) / tile.tile
-    known = {
-        "configuration": number,
-        "name": one.configuration,
-        "backend": one.backend,
-        "tile": tile.tile,
-        "repeat": tile.repeat,
-        "status": tile.status,
-        "error": tile.error,
-        "reused": tile.reused,
+    known = {"configuration": number, "name": one.configuration, "backend": one.backend}
+    known |= {key: getattr(tile, key, None) for key in _SHOWN}
+    if not isinstance(tile, DoneTile):
+        return {**known, "latency_seconds": {}, "latencies": {}, "over_time": {}, "verdicts": []}
+    return known | {
+        "peak_rss_bytes": tile.usage.peak_rss_bytes,
+        "latencies": tile.latency_histogram,
+        "over_time": {key: tile.usage.over_time[key] for key in _LINES},
+        "viewer": _link(folder, place / PAGE),
+        "preview": _link(folder, place / PREVIEW),
     }
-    if isinstance(tile, DoneTile):
-        return known | {
-            "seconds": tile.seconds,
-            "patches_per_second": tile.patches_per_second,
-            "km2_per_second": tile.km2_per_second,
-            "peak_rss_bytes": tile.usage.peak_rss_bytes,
-            "latency_seconds": tile.latency_seconds,
-            "latencies": tile.latency_histogram,
-            "over_time": {key: tile.usage.over_time[key] for key in _LINES},
-            "verdicts": tile.verdicts,
-            "batches": tile.batches,
-            "viewer": _link(folder, place / PAGE),
-            "preview": _link(folder, place / PREVIEW),
-        }
-    nothing = ("seconds", "patches_per_second", "km2_per_second", "peak_rss_bytes", "batches", "viewer", "preview")
-    charts: dict[str, Any] = {key: {} for key in _DRAWN}
-    return {**known, **charts, **dict.fromkeys(nothing), "verdicts": []}
 
 
 def _link(folder: Path, place: Path) -> str | None:
