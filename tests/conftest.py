@@ -84,7 +84,7 @@ def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmarks without plots: they take seconds, and have tests of their own."""
-    monkeypatch.setattr("benexp.tasks.benchmark.write_plots", lambda *_: [])
+    monkeypatch.setattr("benexp.benchmarking.job.write_plots", lambda *_: [])
 
 
 @pytest.fixture(scope="module")

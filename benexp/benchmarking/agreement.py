@@ -1,9 +1,8 @@
-"""Whether the maps of a sweep's jobs agree where they must, and how far each is from the reference's.
+"""The maps of a sweep's jobs: their differences from each other, and where these must not be.
 
 Maps with one hash are the same. Others are compared through the probability grids that were saved with them.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,15 @@ from benexp.core import cores
 from benexp.core.errors import BenexpError
 from benexp.mapping.differences import Differences, differences
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
-from benexp.records.run import RUN, FileRecord
+from benexp.records.job import JobReport
+from benexp.records.names import RUN
+from benexp.records.run import RunRecord
+from benexp.records.storage import read_record
+from benexp.records.tile import DoneTile
 from benexp.runs.publishing import describe_file
 
 log = logging.getLogger("benexp")
 
-Job = Mapping[str, Any]
-"""A job's report.json."""
 HOW = ("batch_size", "threads")
 """Keys of a backend that may decide ties, as they change the order of sums."""
 NO_QUESTION = ("task", "backend", "backends", "layers", "export", "quantization", "evaluate", "integrity")
@@ -30,56 +31,56 @@ NO_QUESTION = ("task", "backend", "backends", "layers", "export", "quantization"
 
 
 @dataclass(frozen=True)
-class Map:
+class TileMap:
     """One tile as a job mapped it; `folder` is the job's."""
 
     folder: Path
-    job: Job
-    tile: Mapping[str, Any]
+    job: JobReport
+    tile: DoneTile
 
     @property
     def product(self) -> str:
-        return str(self.tile["product"])
+        return self.tile.product
 
     @property
     def hash(self) -> str:
-        return str(self.tile["map_hash"])
+        return self.tile.map_hash
 
     @property
     def precision(self) -> str:
-        """What ran."""
-        return str(self.tile["backend"]["precision"])
+        """The one that ran."""
+        return str(self.tile.backend["precision"])
 
     def tolerance(self, precision: str) -> float:
         """How far apart the two best probabilities of a tie may be: what an export of this precision may be off."""
-        tolerances = self.job["config"]["export"]["tolerance"]
+        tolerances = self.job.config["export"]["tolerance"]
         return float(tolerances.get(precision, tolerances["fp32"]))
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RunRecord:
         """Its run.json. Raises BenexpError where that is not there, or another map's."""
-        path = self.folder / str(self.tile["tile"]) / RUN
+        path = self.folder / self.tile.tile / RUN
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BenexpError(f"{path}: cannot be read ({error}): measure it again with resume=false") from error
-        if found["map_hash"] != self.hash:
+            found = read_record(path, RunRecord)
+        except BenexpError as error:
+            raise BenexpError(f"{error}: measure it again with resume=false") from error
+        if found.map_hash != self.hash:
             raise BenexpError(f"{path}: is not of the map that was measured: measure it again with resume=false")
         return found
 
     def valid_pixels(self) -> int:
-        return int(self.record()["valid_pixels"])
+        return self.record().valid_pixels
 
     @property
     def path(self) -> Path:
         """Its grid."""
-        tile = str(self.tile["tile"])
+        tile = self.tile.tile
         return self.folder / tile / f"{tile}_grid.npz"
 
-    def check(self) -> dict[str, Any]:
+    def check(self) -> RunRecord:
         """The record, if the saved grid is the one in it. Raises BenexpError where it is not, or not there."""
         record = self.record()
         try:
-            same = describe_file(self.path) == FileRecord(**record["files"][self.path.name])
+            same = describe_file(self.path) == record.files[self.path.name]
         except OSError as error:
             raise BenexpError(f"{self.path}: cannot be read ({error}): measure it again with resume=false") from error
         if not same:
@@ -89,9 +90,9 @@ class Map:
     def grid(self) -> ProbabilityGrid:
         """As it was saved. Raises BenexpError where it is not there, or not the one that the map was made of."""
         record = self.check()
-        chunking = record["config"]["chunking"]
-        patches = PatchGrid(tuple(record["shape"]), chunking["patch_size"], chunking["stride"])
-        found = ProbabilityGrid.load(self.path, record["grid_key"], patches, len(record["model"]["classes"]))
+        chunking = record.config["chunking"]
+        patches = PatchGrid(record.shape, chunking["patch_size"], chunking["stride"])
+        found = ProbabilityGrid.load(self.path, record.grid_key, patches, len(record.model.classes))
         assert found  # the file is the record's, and so is its key
         return found[0]
 
@@ -110,17 +111,17 @@ class Comparisons:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str, float], Differences] = {}
 
-    def between(self, reference: Map, candidate: Map, tolerance: float) -> Differences:
+    def between(self, reference: TileMap, candidate: TileMap, tolerance: float) -> Differences:
         """Raises BenexpError where they are no maps of one tile, or a grid is not there any more."""
         key = (candidate.product, reference.hash, candidate.hash, tolerance)
         if key not in self._known:
-            log.info("%s: comparing two maps (%s)", candidate.tile["tile"], candidate.folder)
+            log.info("%s: comparing two maps (%s)", candidate.tile.tile, candidate.folder)
             before, after = reference.grid(), candidate.grid()
             try:
                 self._known[key] = differences(
                     before,
                     after,
-                    blend_shape=candidate.job["config"]["chunking"]["blend"],
+                    blend_shape=candidate.job.config["chunking"]["blend"],
                     tolerance=tolerance,
                     threads=cores.available(),
                     take=lambda kinds, window: None,
@@ -130,18 +131,18 @@ class Comparisons:
         return self._known[key]
 
 
-def maps_of(folder: Path, job: Job) -> list[Map]:
+def maps_of(folder: Path, job: JobReport) -> list[TileMap]:
     """Those that a job has finished."""
-    return [Map(folder, job, tile) for tile in job["tiles"] if tile["status"] == "done"]
+    return [TileMap(folder, job, tile) for tile in job.done]
 
 
-def question(job: Job) -> dict[str, Any]:
+def question(job: JobReport) -> dict[str, Any]:
     """What decides which map is asked for, of any backend: the configuration without what only says how it is made."""
-    config = {key: value for key, value in job["config"].items() if key not in (*NOT_IN_HASH, *NO_QUESTION)}
+    config = {key: value for key, value in job.config.items() if key not in (*NOT_IN_HASH, *NO_QUESTION)}
     return config | {"chunking": _without(config["chunking"], "chunk_size")}
 
 
-def disagreements(maps: Sequence[Map], comparisons: Comparisons) -> list[Problem]:
+def disagreements(maps: Sequence[TileMap], comparisons: Comparisons) -> list[Problem]:
     """Where maps of one tile differ that must not.
 
     With all else the same, the chunk size and the repeat change nothing; the batch size and threads only ties.
@@ -153,7 +154,7 @@ def disagreements(maps: Sequence[Map], comparisons: Comparisons) -> list[Problem
     ]
 
 
-def _altered(maps: Sequence[Map]) -> list[Problem]:
+def _altered(maps: Sequence[TileMap]) -> list[Problem]:
     """Saved grids that are not those the maps were made of; one that was deleted is missed where it is needed."""
     problems = []
     for one in maps:
@@ -165,15 +166,15 @@ def _altered(maps: Sequence[Map]) -> list[Problem]:
     return problems
 
 
-def _unequal(groups: Sequence[Sequence[Map]]) -> list[Problem]:
+def _unequal(groups: Sequence[Sequence[TileMap]]) -> list[Problem]:
     problems = []
     for group in groups:
         first = group[0]
         others = {other.hash: other for other in reversed(group) if other.hash != first.hash}
         problems += [
             Problem(
-                f"{first.tile['tile']}: the map of {_where(other)} is not that of {_where(first)}, "
-                f"with all else the same (backend {_name(first)}, {other.job['config_hash'][:12]})",
+                f"{first.tile.tile}: the map of {_where(other)} is not that of {_where(first)}, "
+                f"with all else the same (backend {first.tile.backend_name}, {other.job.config_hash[:12]})",
                 _hashes(group),
             )
             for other in reversed(others.values())
@@ -181,7 +182,7 @@ def _unequal(groups: Sequence[Sequence[Map]]) -> list[Problem]:
     return problems
 
 
-def _beyond_ties(groups: Sequence[Sequence[Map]], comparisons: Comparisons) -> list[Problem]:
+def _beyond_ties(groups: Sequence[Sequence[TileMap]], comparisons: Comparisons) -> list[Problem]:
     problems = []
     for group in groups:
         # One of each batch size: that they agree among themselves is looked at above.
@@ -189,7 +190,7 @@ def _beyond_ties(groups: Sequence[Sequence[Map]], comparisons: Comparisons) -> l
         first, *others = one_each
         for other in {other.hash: other for other in reversed(others) if other.hash != first.hash}.values():
             tolerance = first.tolerance(first.precision)
-            what = f"{first.tile['tile']}: the map of {_how(other)} is not that of {_how(first)}"
+            what = f"{first.tile.tile}: the map of {_how(other)} is not that of {_how(first)}"
             try:
                 found = comparisons.between(first, other, tolerance)
             except BenexpError as error:
@@ -198,47 +199,44 @@ def _beyond_ties(groups: Sequence[Sequence[Map]], comparisons: Comparisons) -> l
             if found.beyond_ties_per_million:
                 sentence = (
                     f"{what}: {found.beyond_ties_per_million:.3g} pixels per million differ where the two best classes "
-                    f"are further apart than {tolerance:g}, which {first.precision} may be off (backend {_name(first)})"
+                    f"are further apart than {tolerance:g}, which {first.precision} may be off "
+                    f"(backend {first.tile.backend_name})"
                 )
                 problems.append(Problem(sentence, _hashes(group)))
     return problems
 
 
-def _grouped(maps: Sequence[Map], key: Callable[[Map], str]) -> list[list[Map]]:
-    groups: dict[str, list[Map]] = {}
+def _grouped(maps: Sequence[TileMap], key: Callable[[TileMap], str]) -> list[list[TileMap]]:
+    groups: dict[str, list[TileMap]] = {}
     for one in maps:
         groups.setdefault(key(one), []).append(one)
     return list(groups.values())
 
 
-def _key(one: Map, how: bool) -> str:
+def _key(one: TileMap, how: bool) -> str:
     """Stands for all that the map depends on, with or without the batches and threads that it was made with."""
-    config = {key: value for key, value in one.job["config"].items() if key not in NOT_IN_HASH}
+    config = {key: value for key, value in one.job.config.items() if key not in NOT_IN_HASH}
     backend = _without(config["backend"], *HOW) | (_ran(one) if how else {})
     return digest([config | {"chunking": question(one.job)["chunking"], "backend": backend}, one.product])
 
 
-def _ran(one: Map) -> dict[str, Any]:
+def _ran(one: TileMap) -> dict[str, Any]:
     """The batches and threads that ran, which may be others than was asked for, or not the same all the time."""
-    changed = any(verdict["code"] == "batch-changed" for verdict in one.tile.get("verdicts") or ())
-    return {key: one.tile["backend"].get(key) for key in HOW} | {"changed": changed}
+    changed = any(verdict.code == "batch-changed" for verdict in one.tile.verdicts)
+    return {key: one.tile.backend.get(key) for key in HOW} | {"changed": changed}
 
 
-def _where(one: Map) -> str:
-    return f"chunking.chunk_size={one.job['config']['chunking']['chunk_size']} benchmark.repeat={one.job['repeat']}"
+def _where(one: TileMap) -> str:
+    return f"chunking.chunk_size={one.job.config['chunking']['chunk_size']} benchmark.repeat={one.job.repeat}"
 
 
-def _how(one: Map) -> str:
+def _how(one: TileMap) -> str:
     ran = _ran(one)
     return f"batches of {ran['batch_size']} with {ran['threads'] or 'all'} threads"
 
 
-def _name(one: Map) -> str:
-    return str(one.tile["backend_name"])
-
-
-def _hashes(group: Sequence[Map]) -> frozenset[str]:
-    return frozenset(one.job["config_hash"] for one in group)
+def _hashes(group: Sequence[TileMap]) -> frozenset[str]:
+    return frozenset(one.job.config_hash for one in group)
 
 
 def _without(config: Mapping[str, Any], *keys: str) -> dict[str, Any]:

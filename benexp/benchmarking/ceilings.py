@@ -1,28 +1,26 @@
-"""What a benchmark's configuration comes to without a model, which the jobs of a sweep measure once in each repeat."""
+"""The ceiling of a configuration: the same without a model, which the jobs of a sweep measure once in each repeat."""
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
 
+from benexp.benchmarking.configuration_run import ConfigurationRun
 from benexp.config.hashing import config_hash
 from benexp.config.schema import Config
-from benexp.core.files import locked, replacing
+from benexp.core.errors import BenexpError
+from benexp.core.files import locked
+from benexp.records.job import Measurements
+from benexp.records.names import JOBS
+from benexp.records.storage import read_record, write_record
+
+log = logging.getLogger("benexp")
 
 NULL = "benexp.backends.null.NullBackend"
 FOLDER = "ceilings"
 """Beneath a sweep's output_folder: a file for each configuration without a model, and each repeat of it."""
 BEATEN = "measured faster than the ceiling, the same without a model: the machine was disturbed"
-
-
-class Run(Protocol):
-    """What is needed of one configuration over all products."""
-
-    def reuse(self, saved: Mapping[str, Any], results: Path | None) -> None: ...
-
-    def describe(self) -> dict[str, Any]: ...
 
 
 def is_null(config: Config) -> bool:
@@ -38,11 +36,11 @@ def without_model(config: Config, output_folder: Path) -> Config:
 
 def sweep_of(folder: Path) -> Path | None:
     """The folder of the sweep that the job which writes to `folder` is of; None of a benchmark by itself."""
-    return folder.parents[2] if len(folder.parts) > 3 and folder.parents[1].name == "jobs" else None
+    return folder.parents[2] if len(folder.parts) > 3 and folder.parents[1].name == JOBS else None
 
 
 @contextmanager
-def shared(run: Run, without: Config, folder: Path) -> Iterator[None]:
+def shared(run: ConfigurationRun, without: Config, folder: Path) -> Iterator[None]:
     """Hold the ceiling of the sweep that the job in `folder` is of: what it has is taken over, what is new is kept.
 
     Jobs beside this one wait meanwhile. Where there is no sweep there is nothing to share.
@@ -55,7 +53,9 @@ def shared(run: Run, without: Config, folder: Path) -> Iterator[None]:
     file = sweep / FOLDER / f"{config_hash(without)[:12]}-{without.benchmark.repeat}.json"
     with locked(file.with_suffix(".lock")):
         if file.exists():
-            run.reuse(json.loads(file.read_text(encoding="utf-8")), None)
+            try:
+                run.reuse(read_record(file, Measurements), None)
+            except BenexpError as error:
+                log.warning("%s; the ceiling is measured anew", error)
         yield
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(run.describe(), indent=2, default=str) + "\n", encoding="utf-8")
+        write_record(file, run.measurements())

@@ -1,4 +1,4 @@
-"""Work in a process of its own, which tells what becomes of it message by message, and dies alone."""
+"""Work in a process of its own, which sends its results message by message, and dies alone."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 PATIENCE = 10
-"""Seconds in which a process that is told to stop may tidy up."""
+"""Seconds in which a process that is asked to stop may tidy up."""
 
 
 class ProcessDiedError(Exception):
@@ -20,7 +20,7 @@ class ProcessDiedError(Exception):
 
 
 def messages(module: str, request: Any) -> Generator[dict[str, Any], None, None]:
-    """What `python -m <module>`, which calls `answer`, has to say to a request. Raises ProcessDiedError.
+    """The messages of `python -m <module>`, which calls `answer`, on a request. Raises ProcessDiedError.
 
     Closing the iterator, or an interrupt, stops the process: it gets an interrupt of its own, and 10 s.
     """
@@ -56,7 +56,7 @@ def messages(module: str, request: Any) -> Generator[dict[str, Any], None, None]
 
 
 def answer(work: Callable[[Any, Callable[[dict[str, Any]], None]], None]) -> None:
-    """Be the process that `messages` started: do `work(request, tell)`, until the other end is closed."""
+    """Be the process that `messages` started: do `work(request, send)`, until the other end is closed."""
     channel = int(sys.argv[1])
     os.set_inheritable(channel, False)
     os.dup2(2, 1)  # what libraries print is no result of the command
@@ -65,12 +65,12 @@ def answer(work: Callable[[Any, Callable[[dict[str, Any]], None]], None]) -> Non
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
     with open(channel, "w", encoding="utf-8") as lines:
 
-        def tell(message: dict[str, Any]) -> None:
+        def send(message: dict[str, Any]) -> None:
             lines.write(json.dumps(message, default=str) + "\n")
             lines.flush()
 
         try:
-            work(request, tell)
+            work(request, send)
         except KeyboardInterrupt:
             sys.exit(130)
 

@@ -11,19 +11,22 @@ from benexp.config.hashing import NOT_IN_HASH, config_hash, digest
 from benexp.config.validation import check
 from benexp.core.errors import BenexpError, one_line
 from benexp.core.files import identity, staging
-from benexp.records.benchmark import REPORT, earlier_report, write_report
+from benexp.records.benchmark import earlier_report, write_report
+from benexp.records.job import JobReport
+from benexp.records.names import JOBS, REPORT
+from benexp.records.tile import FailedTile
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def job_folder(output_folder: str, hash_: str, repeat: int) -> Path:
-    """Where a job of a sweep of benchmarks writes to."""
-    return Path(output_folder).expanduser() / "jobs" / hash_[:12] / str(repeat)
+    """The folder that a job of a sweep of benchmarks writes to."""
+    return Path(output_folder).expanduser() / JOBS / hash_[:12] / str(repeat)
 
 
 def report_of(composed: "DictConfig") -> dict[str, Any]:
-    """Where a job of a sweep of benchmarks is going to write its report, and what tells it from the one there."""
+    """The place where a job of a sweep of benchmarks will write its report, and the identity of the file there now."""
     config, hash_, repeat = _asked(composed)
     file = job_folder(str(config["output_folder"]), hash_, repeat) / REPORT
     return {"report": str(file), "replaces": identity(file)}
@@ -43,7 +46,7 @@ def failure_reported(composed: "DictConfig", overrides: Sequence[str]) -> Iterat
     except Exception as error:
         if identity(folder / REPORT) == before:
             reason = str(error) if isinstance(error, BenexpError) else f"unexpected {one_line(error)}"
-            # Where it cannot be written, or another run is at work there, the error itself is told all the same.
+            # Where it cannot be written, or another run is at work there, the error itself is raised all the same.
             with contextlib.suppress(OSError, BenexpError):
                 _write(folder, config, hash_, repeat, overrides, reason)
         raise
@@ -75,17 +78,30 @@ def _write(
 
     backend = config["backend"]
     # It stands for all the tiles that there might have been.
-    tile = {
-        **{"tile": "", "product": "", "status": "failed", "error": reason, "reused": False, "key": None},
-        **{"model": config["model"]["name"], "backend_name": backend_name(backend), "repeat": repeat},
-        "asked": {key: value for key, value in backend.items() if key != "_target_"},
-        **{"chunking": config["chunking"], "config_hash": hash_},
-    }
-    report = {
-        **{"status": "failed", "error": reason, "command": command(overrides)},
-        **{"config": config, "config_hash": hash_, "repeat": repeat, "environment": environment()},
-        **{"startups": [], "totals": None, "tiles": [tile], "ceiling": None},
-    }
+    tile = FailedTile(
+        tile="",
+        product="",
+        error=reason,
+        model=str(config["model"]["name"]),
+        backend_name=backend_name(backend),
+        repeat=repeat,
+        asked={key: value for key, value in backend.items() if key != "_target_"},
+        chunking=config["chunking"],
+        config_hash=hash_,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with staging(folder):
-        write_report(folder, report | {"kept": earlier_report(folder) or None})
+        report = JobReport(
+            status="failed",
+            error=reason,
+            command=command(overrides),
+            config=dict(config),
+            config_hash=hash_,
+            repeat=repeat,
+            environment=environment(),
+            startups=[],
+            totals=None,
+            tiles=[tile],
+            kept=earlier_report(folder),
+        )
+        write_report(folder, report)

@@ -116,7 +116,7 @@ def _measured(plan: RunPlan, product: Path, backend: Backend, taken: Collection[
         verdicts = run_verdicts(record.backend, warm, sampler.usage, before, read_conditions())
         found |= {
             "seconds": sampler.usage.seconds,
-            "usage": sampler.usage.summary(),
+            "usage": dataclasses.asdict(sampler.usage.summary()),
             "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
         }
     # Whatever goes wrong with a tile is a row of the report.

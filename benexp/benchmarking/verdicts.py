@@ -5,12 +5,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benexp.core import cores
 from benexp.measure.nvml import HARDWARE_SLOWDOWN, POWER_CAP, THERMAL_SLOWDOWN
 from benexp.measure.resources import Sample, Usage
 from benexp.measure.statistics import UNSTABLE, spread
+from benexp.records.figures import Verdict
 
 OTHER_LOAD = 0.05
 """Share of the machine's cores from which on the work of others counts."""
@@ -20,15 +21,6 @@ QUOTA = 0.01
 """Share of the quota's periods from which on being stopped counts."""
 SLOWED = 0.05
 """Share of the looks at a GPU, and of a processor's base frequency, from which on slowing down counts."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`code` is for programs, `sentence` for people; after a warning the times are not what they seem."""
-
-    code: str
-    severity: Literal["note", "warning"]
-    sentence: str
 
 
 @dataclass(frozen=True)

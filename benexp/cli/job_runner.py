@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from benexp.config.concurrent_jobs import current_sweep
 from benexp.core.console import print_text, set_up_logging
 from benexp.core.errors import BenexpError
 from benexp.records.job_outcome import JobOutcome, write_outcome
+from benexp.records.tile import DoneTile
 
 log = logging.getLogger("benexp")
 
@@ -63,7 +64,7 @@ class JobRunner:
                 write_outcome(folder, outcome)
             with self._environment():
                 records = run(composed, outcome.overrides, print_text, in_sweep=in_sweep)
-            outcome = replace(outcome, status="done", objective=_objective(outcome.task, records))
+            outcome = replace(outcome, status="done", objective=_objective(records))
         except Exception as error:
             if self.debug and not isinstance(error, BenexpError):
                 raise
@@ -96,8 +97,9 @@ class JobRunner:
                 os.environ[FULL_ERROR] = before
 
 
-def _objective(task: str, records: Sequence[Mapping[str, Any]]) -> float | None:
-    """Patches per second over all products: what `hydra/sweeper=optuna` maximises."""
-    if task != "benchmark" or not all("seconds" in record for record in records):  # as with dry_run
+def _objective(records: Sequence[Any]) -> float | None:
+    """Patches per second over all products of a benchmark, which `hydra/sweeper=optuna` maximises."""
+    tiles = [record for record in records if isinstance(record, DoneTile)]
+    if not tiles or len(tiles) < len(records):  # as with dry_run
         return None
-    return float(sum(record["patches"] for record in records) / sum(record["seconds"] for record in records))
+    return sum(tile.patches for tile in tiles) / sum(tile.seconds for tile in tiles)

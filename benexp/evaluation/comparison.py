@@ -27,7 +27,8 @@ from benexp.mapping.grid import PatchGrid
 from benexp.mapping.layers import Format, Layer
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
-from benexp.records.comparison import COMPARISON, ComparisonRecord
+from benexp.records.comparison import ComparisonRecord
+from benexp.records.names import COMPARISON
 from benexp.report.flips import write_flips_picture
 from benexp.runs.backend_choice import BackendChoice
 from benexp.runs.backend_list import Entry

@@ -10,7 +10,8 @@ from benexp.core.classes import named
 from benexp.mapping.differences import Differences
 from benexp.mapping.grid import ProbabilityGrid
 from benexp.mapping.pipeline import Rendered
-from benexp.records.comparison import COMPARISON, AreaChange, BackendComparison, ClassChange, ComparisonRecord
+from benexp.records.comparison import AreaChange, BackendComparison, ClassChange, ComparisonRecord
+from benexp.records.names import COMPARISON
 from benexp.report.flips import frequent_changes
 from benexp.runs.backend_list import Entry
 

@@ -11,7 +11,8 @@ from benexp.config.command import command
 from benexp.config.hashing import config_hash
 from benexp.config.schema import Config
 from benexp.measure.environment import environment, peak_memory
-from benexp.records.evaluation import EVALUATION, EvaluationRecord
+from benexp.records.evaluation import EvaluationRecord
+from benexp.records.names import EVALUATION
 
 log = logging.getLogger("benexp")
 

@@ -14,9 +14,10 @@ from benexp.evaluation.evaluation_report import describe_question, figure, liste
 from benexp.evaluation.reference import WORDS, Confusion, MapGrid, Reference, map_grid
 from benexp.execution.products import classify_products
 from benexp.measure.accuracy import MapAccuracy, map_accuracy
-from benexp.records.evaluation import EVALUATION, ComparedPixels, MapClassScores, MapEvaluation
+from benexp.records.evaluation import ComparedPixels, MapClassScores, MapEvaluation
 from benexp.records.model import ModelRecord
-from benexp.records.run import RUN, RunRecord
+from benexp.records.names import EVALUATION, RUN
+from benexp.records.run import RunRecord
 from benexp.records.storage import read_record
 from benexp.report.accuracy_tables import write_confusion, write_map_accuracy
 from benexp.report.confusion import write_confusion_picture

@@ -27,8 +27,9 @@ from benexp.mapping.layers import AboveThresholds
 from benexp.mapping.pipeline import in_order
 from benexp.measure.accuracy import LabelAccuracy, label_accuracy
 from benexp.models.spec import ModelSpec
-from benexp.records.evaluation import EVALUATION, EvaluatedPatches, PatchClassScores, PatchEvaluation
+from benexp.records.evaluation import EvaluatedPatches, PatchClassScores, PatchEvaluation
 from benexp.records.model import ModelRecord
+from benexp.records.names import EVALUATION
 from benexp.report.accuracy_tables import write_label_accuracy
 from benexp.runs.backend_choice import BackendChoice, choose_backend
 from benexp.runs.inputs import output_folder, products

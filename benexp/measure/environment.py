@@ -10,12 +10,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from benexp.core import cores
 from benexp.measure import nvml
+from benexp.records.environment import Environment, GpuFacts
 from benexp.version import __version__
 
 LIBRARIES = (
@@ -35,7 +35,7 @@ LIBRARIES = (
 )
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Facts that JSON can hold; a millisecond but for the first time, which takes some 20."""
     revision = _git_revision()
     return {
@@ -142,7 +142,7 @@ def _gpu_driver(root: Path) -> str | None:
 
 
 @functools.cache
-def _gpus() -> list[dict[str, Any]]:
+def _gpus() -> list[GpuFacts]:
     """NVIDIA's, with name, memory and power limit; without the package nvidia-ml-py with their names only."""
     # First of all whether there is a driver: importing the package takes 0.1 s.
     if _gpu_driver(Path("/")) is None:
@@ -150,7 +150,7 @@ def _gpus() -> list[dict[str, Any]]:
     return [gpu.facts() for gpu in nvml.gpus()] or _named_gpus(Path("/"))
 
 
-def _named_gpus(root: Path) -> list[dict[str, Any]]:
+def _named_gpus(root: Path) -> list[GpuFacts]:
     files = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))
     models = (re.search(r"^Model:\s*(.+?)\s*$", file.read_text(), re.MULTILINE) for file in files)
     return [{"name": found[1], "memory_gb": None, "power_limit_watts": None} for found in models if found]

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from benexp.records.environment import GpuFacts
+
 HARDWARE_SLOWDOWN, THERMAL_SLOWDOWN, POWER_CAP = 0x08 | 0x80, 0x20 | 0x40, 0x04
 """Reasons why a GPU clocks lower than it could, bits of `Gpu.clock_reasons`."""
 
@@ -16,7 +18,7 @@ class Gpu:
     def __init__(self, handle: Any) -> None:
         self._handle = handle
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> GpuFacts:
         memory, limit = self._ask("nvmlDeviceGetMemoryInfo"), self._ask("nvmlDeviceGetEnforcedPowerLimit")
         return {
             "name": self._ask("nvmlDeviceGetName"),

@@ -10,16 +10,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 import psutil
 
 from benexp.core.errors import one_line
 from benexp.measure import nvml
 from benexp.measure.environment import peak_memory
+from benexp.records.figures import RunUsage, UsageSummary
 
 log = logging.getLogger("benexp")
 
@@ -64,50 +65,34 @@ class Sample:
     """Bits of nvml.Gpu.clock_reasons."""
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a run took."""
+@dataclass(frozen=True, kw_only=True)
+class Usage(RunUsage):
+    """The resources that a run took, with all samples."""
 
     samples: tuple[Sample, ...]
     """In order, from the beginning to the end."""
-    seconds: float
-    cpu_seconds: float
-    other_cores: float | None
-    """Cores' worth of work the rest of the machine did over the whole run; None where that was shorter than 1 s."""
-    stolen_cores: float | None
-    """Cores' worth of time that went to other machines, likewise."""
-    run_peak_rss_bytes: int
-    """The largest of the samples, or what the kernel noted of this process in between."""
-    peak_rss_bytes: int
-    """The same of the process since it started, loading and compiling included: what a machine has to have."""
-    cpu_joules: float | None
-    """Of the processor's packages, with whatever else ran on them."""
-    device_joules: float | None
-    sampler_cpu_seconds: float
-    """What sampling itself took of the processor."""
-    error: str | None
-    """Why sampling ended before the run did."""
 
-    def summary(self) -> dict[str, Any]:
-        """For a report: each value at start, at the end and its peak, where it is known, and those of the whole run.
+    def summary(self) -> UsageSummary:
+        """Each value at the start, at the end and its peak, where it is known, and those of the whole run.
 
         Rates at the start are the first known.
         """
         names = [field.name for field in fields(Sample) if field.name not in ("seconds", "device_clock_reasons")]
-        told = {
+        series = {
             name: [value for sample in self.samples if (value := getattr(sample, name)) is not None] for name in names
         }
-        told = {name: values for name, values in told.items() if values}
-        return {
-            "start": {name: values[0] for name, values in told.items()},
-            "end": {name: values[-1] for name, values in told.items()},
-            "peak": {name: max(values) for name, values in told.items()} | {"rss_bytes": self.run_peak_rss_bytes},
-            **{key: value for key, value in asdict(self).items() if key != "samples"},
-            "samples": len(self.samples),
-            "over_time": self._over_time(),
-        }
+        series = {name: values for name, values in series.items() if values}
+        whole = {field.name: getattr(self, field.name) for field in fields(RunUsage)}
+        return UsageSummary(
+            start={name: values[0] for name, values in series.items()},
+            end={name: values[-1] for name, values in series.items()},
+            peak={name: max(values) for name, values in series.items()} | {"rss_bytes": self.run_peak_rss_bytes},
+            samples=len(self.samples),
+            over_time=self._over_time(),
+            **whole,
+        )
 
-    def _over_time(self) -> dict[str, list[float | None]]:
+    def _over_time(self) -> dict[str, list[int | float | None]]:
         """Memory and processor time by moments: at most POINTS, each the sample of a stretch with the most memory."""
         count = len(self.samples)
         stretches = min(count, POINTS)

@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from benexp.records.figures import Interval
+
 CONFIDENCE = 0.95
 RECOMMENDED_REPEATS = 15
 """Enough to find a difference of 5 %."""
@@ -44,17 +46,7 @@ _STUDENT = {
     12: 2.2010, 13: 2.1788, 14: 2.1604, 15: 2.1448, 16: 2.1314, 17: 2.1199, 18: 2.1098, 19: 2.1009, 20: 2.0930,
 }  # fmt: skip
 
-Verdict = Literal["faster", "slower", "no difference", "undecided"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A median of `samples` values and, from two on, the interval that holds the true one with CONFIDENCE."""
-
-    median: float
-    low: float | None
-    high: float | None
-    samples: int
+ComparisonVerdict = Literal["faster", "slower", "no difference", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ class Comparison:
     repeats: int
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ComparisonVerdict:
         if self.low is None or self.high is None:
             return "undecided"
         if self.low > 1 + NEGLIGIBLE:
@@ -103,10 +95,10 @@ class Comparison:
         return f"faster by {self.times}"
 
 
-def estimate(samples: Sequence[float]) -> Estimate:
+def estimate(samples: Sequence[float]) -> Interval:
     """The median of positive values and its interval. Raises ValueError where there is none or one is not positive."""
     low, high = _interval(_logs(samples))
-    return Estimate(float(np.median(samples)), low, high, len(samples))
+    return Interval(float(np.median(samples)), low, high, len(samples))
 
 
 def compare(candidate: Mapping[int, float], reference: Mapping[int, float]) -> Comparison:
@@ -124,6 +116,15 @@ def compare(candidate: Mapping[int, float], reference: Mapping[int, float]) -> C
 def is_wide(low: float | None, high: float | None) -> bool:
     """Whether an interval tells next to nothing; none at all is not wide."""
     return low is not None and high is not None and high > WIDE * low
+
+
+def interval_words(interval: Interval | None) -> str | None:
+    """Such as `47.6 to 52.6`; None where there is none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    if is_wide(interval.low, interval.high):
+        return "too wide"
+    return f"{interval.low:.1f} to {interval.high:.1f}"
 
 
 def spread(samples: Sequence[float]) -> float | None:

@@ -5,9 +5,6 @@ from typing import Any
 
 from benexp.records.run import WorkRecord
 
-COMPARISON = "comparison.json"
-"""Written last: where it is, the comparison is complete."""
-
 
 @dataclass(frozen=True)
 class AreaChange:

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from benexp.records.environment import Environment
 from benexp.records.model import ModelRecord
 from benexp.records.run import FileRecord
 from benexp.records.storage import SCHEMA_VERSION
-
-EVALUATION = "evaluation.json"
-"""Written last: where it is, the evaluation is complete."""
 
 Scores = dict[str, float | None]
 """By name of the score; None where it is undefined."""
@@ -29,7 +27,7 @@ class EvaluationRecord:
     command: str
     config: dict[str, Any]
     config_hash: str
-    environment: dict[str, Any]
+    environment: Environment
     peak_memory_bytes: int
     notes: list[str]
     seconds: float

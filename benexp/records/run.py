@@ -3,11 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from benexp.records.environment import Environment
 from benexp.records.model import ModelRecord
 from benexp.records.storage import SCHEMA_VERSION
-
-RUN = "run.json"
-"""Written last: where it is, the tile is complete."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class WorkRecord:
     valid_pixels: int
     warnings: list[str]
     peak_memory_bytes: int
-    environment: dict[str, Any]
+    environment: Environment
     files: dict[str, FileRecord] = field(default_factory=dict)
     """By name, in the folder of the record."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from benexp.config.hashing import digest
-from benexp.records.run import RUN
+from benexp.records.names import RUN
 from benexp.report.stac import (
     CLASSIFICATION,
     COG,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benexp.core.files import replacing
 from benexp.records.benchmark import STAGES
-from benexp.records.sweep import Configuration, JointReport
+from benexp.records.sweep import Configuration, SweepReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,13 +24,13 @@ WIDTH = 7.0
 """Inches: a page's."""
 
 
-def write_plots(folder: Path, report: JointReport) -> list[Path]:
+def write_plots(folder: Path, report: SweepReport) -> list[Path]:
     """Write `plots/` beside the report, if matplotlib is there and anything was measured; what was written."""
     if importlib.util.find_spec("matplotlib") is None:
         log.info("no plots for papers are drawn: that takes matplotlib (pip install 'benexp[report]')")
         return []
-    measured = [one for one in report["configurations"] if one["patches_per_second"]]
-    drawings: dict[str, Callable[[Sequence[Configuration], JointReport], Figure]] = {"stages": _stages}
+    measured = [one for one in report.configurations if one.patches_per_second]
+    drawings: dict[str, Callable[[Sequence[Configuration], SweepReport], Figure]] = {"stages": _stages}
     if len(measured) > 1:
         drawings |= {"throughput": _throughput, "pareto": _pareto}
     return [file for name, draw in drawings.items() if measured for file in _save(folder, name, draw(measured, report))]
@@ -67,50 +67,49 @@ def _looks(measured: Sequence[Configuration]) -> Mapping[str, tuple[str, str]]:
     return {kind: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, kind in enumerate(kinds)}
 
 
-def _kind(one: Mapping[str, Any]) -> str:
-    return ", ".join(filter(None, (one["backend"], one["precision"])))
+def _kind(one: Configuration) -> str:
+    return ", ".join(filter(None, (one.backend, one.precision)))
 
 
-def _throughput(measured: Sequence[Configuration], report: JointReport) -> "Figure":
+def _throughput(measured: Sequence[Configuration], report: SweepReport) -> "Figure":
     """Medians with their intervals, which are cut off where they are longer than the axis."""
     figure, (axes,) = _axes(1 + 0.3 * len(measured))
     looks = _looks(measured)
     for row, one in enumerate(measured):
-        speed = one["patches_per_second"]
+        speed = one.patches_per_second
         assert speed
-        axes.barh(row, speed["median"], color=looks[_kind(one)][0], height=0.65)
-        if speed["low"] is not None and speed["high"] is not None:
-            around = [[speed["median"] - speed["low"]], [speed["high"] - speed["median"]]]
-            axes.errorbar(speed["median"], row, xerr=around, color="black", linewidth=0.8, capsize=2)
+        axes.barh(row, speed.median, color=looks[_kind(one)][0], height=0.65)
+        if speed.low is not None and speed.high is not None:
+            around = [[speed.median - speed.low], [speed.high - speed.median]]
+            axes.errorbar(speed.median, row, xerr=around, color="black", linewidth=0.8, capsize=2)
     axes.set_xlim(0, 1.2 * max(map(_speed, measured)))
     axes.set_xlabel("patches/s (median, 95 % interval)")
     _name_rows(axes, measured)
     return figure
 
 
-def _pareto(measured: Sequence[Configuration], report: JointReport) -> "Figure":
+def _pareto(measured: Sequence[Configuration], report: SweepReport) -> "Figure":
     """Speed against memory and against flips; what is on a front is filled, what is recommended ringed."""
     figure, both = _axes(3.4, 2)
     looks = _looks(measured)
-    best = report["recommendation"]["config_hash"]
+    best = report.recommendation.config_hash
     sides = (
         ("memory_bytes", "pareto_memory", 1e9, "memory, GB"),
         ("flips_per_million", "pareto_flips", 1.0, "other pixels, per million"),
     )
-    every: Sequence[Mapping[str, Any]] = measured
     for axes, (field, mark, unit, label) in zip(both, sides, strict=True):
-        known = [one for one in every if one["compared"] and one[field] is not None]
-        front = sorted((one[field] / unit, _speed(one)) for one in known if one[mark])
+        known = [(one, cost / unit) for one in measured if one.compared and (cost := getattr(one, field)) is not None]
+        front = sorted((cost, _speed(one)) for one, cost in known if getattr(one, mark))
         costs, speeds = zip(*front, strict=True) if front else ((), ())
         axes.step(costs, speeds, where="post", color="#888888", linestyle=":", zorder=1)
-        for one in known:
+        for one, cost in known:
             colour, marker = looks[_kind(one)]
-            face = colour if one[mark] else "none"
-            axes.plot(one[field] / unit, _speed(one), marker, color=colour, markerfacecolor=face, markersize=7)
-            if one["config_hash"] == best:
-                axes.plot(one[field] / unit, _speed(one), "o", color="black", markerfacecolor="none", markersize=13)
+            face = colour if getattr(one, mark) else "none"
+            axes.plot(cost, _speed(one), marker, color=colour, markerfacecolor=face, markersize=7)
+            if one.config_hash == best:
+                axes.plot(cost, _speed(one), "o", color="black", markerfacecolor="none", markersize=13)
         axes.set_xlabel(label)
-        most = max((one[field] / unit for one in known), default=0) or 10
+        most = max((cost for _, cost in known), default=0) or 10
         axes.set_xlim(-0.04 * most, 1.1 * most)
         axes.set_ylim(0, 1.15 * max(map(_speed, measured)))
     both[0].set_ylabel("patches/s")
@@ -121,18 +120,18 @@ def _pareto(measured: Sequence[Configuration], report: JointReport) -> "Figure":
     return figure
 
 
-def _stages(measured: Sequence[Configuration], report: JointReport) -> "Figure":
+def _stages(measured: Sequence[Configuration], report: SweepReport) -> "Figure":
     """Busy seconds, summed over threads, and the time by the clock."""
     figure, (axes,) = _axes(1.3 + 0.3 * len(measured))
-    shown = [stage for stage in STAGES if any(one["stage_seconds"].get(stage) for one in measured)]
+    shown = [stage for stage in STAGES if any(one.stage_seconds.get(stage) for one in measured)]
     for row, one in enumerate(measured):
         left = 0.0
         for stage in shown:
-            took = one["stage_seconds"].get(stage, 0.0)
+            took = one.stage_seconds.get(stage, 0.0)
             axes.barh(row, took, left=left, color=COLOURS[STAGES.index(stage)], height=0.65)
             left += took
-        assert one["median"]
-        axes.plot(one["median"]["median"], row, "|", color="black", markersize=14, markeredgewidth=2)
+        assert one.median
+        axes.plot(one.median.median, row, "|", color="black", markersize=14, markeredgewidth=2)
     for stage in shown:
         axes.barh(0, 0, color=COLOURS[STAGES.index(stage)], label=stage)
     axes.plot([], [], "|", color="black", markersize=10, markeredgewidth=2, label="by the clock")
@@ -143,13 +142,14 @@ def _stages(measured: Sequence[Configuration], report: JointReport) -> "Figure":
     return figure
 
 
-def _speed(one: Mapping[str, Any]) -> float:
-    return float(one["patches_per_second"]["median"])
+def _speed(one: Configuration) -> float:
+    assert one.patches_per_second
+    return one.patches_per_second.median
 
 
 def _name_rows(axes: "Axes", measured: Sequence[Configuration]) -> None:
     # A dollar would begin a formula.
-    names = [one["configuration"].replace("$", r"\$") for one in measured]
+    names = [one.configuration.replace("$", r"\$") for one in measured]
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")

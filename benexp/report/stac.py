@@ -20,7 +20,8 @@ from rasterio.warp import transform_geom
 from benexp.core.files import replacing
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
-from benexp.records.run import RUN, RunRecord
+from benexp.records.names import RUN
+from benexp.records.run import RunRecord
 from benexp.version import __version__
 from exporters.mlm import classes_of, model_fields, model_links
 

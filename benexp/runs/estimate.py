@@ -19,6 +19,7 @@ from benexp.measure.environment import available_memory
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
+from benexp.records.figures import Estimate
 from benexp.runs.backend_choice import BackendChoice
 from benexp.runs.inputs import Reading, open_input
 
@@ -39,14 +40,6 @@ COMPRESSED = 0.7
 where much is alike: 0.06 to 0.13 of a made-up tile at stride 120."""
 UNCERTAIN = 2
 """How far measured peaks of memory were from the estimate at most, as a factor."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """About what one tile takes, in bytes: see UNCERTAIN; device memory is not estimated."""
-
-    memory_bytes: int
-    disk_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)

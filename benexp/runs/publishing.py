@@ -9,7 +9,8 @@ from typing import Protocol
 
 from benexp.core.errors import one_line
 from benexp.core.files import replacing, sync
-from benexp.records.run import RUN, FileRecord
+from benexp.records.names import RUN
+from benexp.records.run import FileRecord
 from benexp.records.storage import to_json
 
 log = logging.getLogger("benexp")

@@ -13,7 +13,8 @@ from benexp.core.files import staging
 from benexp.mapping.resume import forget
 from benexp.products.integrity import check as check_integrity
 from benexp.products.tile import Tile
-from benexp.records.run import RUN, RunRecord
+from benexp.records.names import RUN
+from benexp.records.run import RunRecord
 from benexp.report.stac import item_name, write_item
 from benexp.runs import outputs
 from benexp.runs.inputs import open_input, output_folder, results_folder

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benexp.core.errors import BenexpError
+from benexp.records.benchmark import read_report
+from benexp.records.names import REPORT, RUN
+from benexp.records.sweep import SweepReport
 from benexp.report import page
 
-RECORD, REPORT = "run.json", "report.json"
 Files = dict[str, tuple[str, str]]
 """Links and sizes by name."""
 
@@ -35,12 +38,21 @@ def start_page(folder: Path) -> bytes:
     for place, files in _folders(folder):
         inside = place.relative_to(folder)
         name = str(inside) if inside.parts else folder.resolve().name
-        if RECORD in files:
-            tiles[inside] = Result(name, _facts(place / RECORD), files)
+        if RUN in files:
+            tiles[inside] = Result(name, _facts(place / RUN), files)
         if REPORT in files:
             benchmarks[inside] = Result(name, "", files)
-            if jobs := _jobs(place / REPORT):
-                sweeps[inside] = {label: [inside / job for job in own] for label, own in jobs.items()}
+            try:
+                report = read_report(place / REPORT)
+            except BenexpError as error:
+                benchmarks[inside] = Result(name, str(error).removeprefix(f"{place}/"), files)
+                continue
+            except OSError:  # it is gone, or may not be read
+                continue
+            if isinstance(report, SweepReport):
+                sweeps[inside] = {
+                    one.configuration: [inside / job for job in one.jobs] for one in report.configurations
+                }
     for sweep, configurations in sweeps.items():
         benchmarks[sweep] = _folded(benchmarks[sweep], configurations, benchmarks, tiles)
     html = page.template("start_page.html.j2").render(
@@ -100,12 +112,3 @@ def _facts(path: Path) -> str:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return "run.json is not one of benexp"
-
-
-def _jobs(path: Path) -> dict[str, list[str]]:
-    """The folders of a sweep's jobs, beneath the report's, by configuration; nothing where it is no sweep's."""
-    try:
-        report: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {str(one["configuration"]): list(map(str, one["jobs"])) for one in report["configurations"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}

@@ -6,12 +6,13 @@ from typing import Any
 
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
+from benexp.records.names import JOBS, REPORT
 from benexp.tracking.mlflow_client import Destination, UnreachableError
-from benexp.tracking.sent_records import JOBS, REPORT, SWEEP, Record, find, mark_parent, parent, read, sent
+from benexp.tracking.sent_records import SWEEP, Record, find, mark_parent, parent, read, sent
 
 
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
-    """Tell MLflow of every record below `output_folder` that it was not told of; what was sent.
+    """Send to MLflow every record below `output_folder` that is not there yet; what was sent.
 
     Raises BenexpError where there is no record, or MLflow does not take them; what was sent until then is noted.
     """
@@ -68,7 +69,7 @@ class _Sweeps:
             uri = self._destination.uri
             run_id = parent(folder, uri)
             if run_id is None:
-                began = first.ended - float(first.content.get("seconds") or 0)
+                began = first.ended - first.seconds
                 run_id = self._destination.open(folder.resolve().name, "", began)
                 mark_parent(folder, uri, run_id, None)
             self._runs[folder] = run_id
@@ -83,5 +84,5 @@ class _Sweeps:
             for job in jobs:
                 self._destination.adopt(job, run_id, report)
             every = [report] if report else jobs
-            failed = any(record.content.get("status", "done") != "done" for record in every)
+            failed = any(record.status != "done" for record in every)
             self._destination.close(run_id, "failed" if failed else "done", max(record.ended for record in every))

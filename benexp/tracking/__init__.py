@@ -1,5 +1,6 @@
-"""Runs in MLflow: told from the records that tasks write, by a process beside the one that works.
+"""Runs in MLflow: sent from the records that tasks write, by a process beside the one that works.
 
-`records` finds records and `telling` says what MLflow is told of them; neither needs MLflow. `sending` is the one
-module that imports it. `live` is the working process's end of it, `recorder` the other process.
+`sent_records` finds records, `mlflow_run` and `mlflow_metrics` make runs of MLflow of them; none of these needs MLflow.
+`mlflow_client` and `system_metrics` import it. `recorder_client` is the working process's end, `recorder` the other
+process.
 """

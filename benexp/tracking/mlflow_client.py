@@ -1,6 +1,6 @@
-"""The one module that imports MLflow: it tells a server, or a database file, of runs.
+"""The client of MLflow: it sends runs to a server, or to a database file.
 
-Everything told of a record is the same whenever it is sent, so that sending again what was cut off completes it.
+The same record gives the same run whenever it is sent, so that sending again what was cut off completes it.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from benexp.core.errors import BenexpError, one_line
-from benexp.tracking.mlflow_run import Told, differences, tell, told_of_command
+from benexp.tracking.mlflow_metrics import flips_of_job
+from benexp.tracking.mlflow_run import MlflowRun, mlflow_run_of, tags_of_command
 from benexp.tracking.sent_records import ARTIFACTS, Record, Sent, mark, samples, sent
 
 SETTINGS = {
@@ -36,17 +36,15 @@ SETTINGS = {
 LOCK_SECONDS = 20
 """How long a database file that others write to is waited for."""
 SAMPLES = 200
-"""Samples of the system that are told of one run."""
+"""Samples of the system that are sent of one run."""
 PAGES = {"mlflow.experimentKind": "custom_model_development"}
 """Opens MLflow's pages for training and its like; those for language models come first otherwise."""
-INTERVAL = 2
-"""Seconds between them, at first, where MLflow's own variable sets no others."""
 BATCH = 1000
 """Metrics that MLflow takes at once."""
 
 
 class UnreachableError(Exception):
-    """MLflow did not take what it was told; the message says why, in words."""
+    """MLflow did not take what was sent; the message says why, in words."""
 
 
 @contextlib.contextmanager
@@ -118,26 +116,26 @@ class Destination:
         return f"run {run_id} in {self.uri}"
 
     def send(self, record: Record, parent: str | None, run_id: str | None = None) -> str:
-        """Tell of a record what was not told yet, in the run given or one of its own; its id."""
-        told = tell(record)
+        """Send a record, if it was not sent yet, in the run given or one of its own; the run's id."""
+        run = mlflow_run_of(record)
         before = sent(record, self.uri)
         if before and before.whole and run_id in (None, before.run_id):
             return before.run_id
         with _in_words(self.uri):
-            run_id = run_id or (before.run_id if before else self._create(told, record.ended - told.seconds, parent))
+            run_id = run_id or (before.run_id if before else self._create(run, record.ended - run.seconds, parent))
             mark(record, {self.uri: Sent(run_id, whole=False)})
-            self._fill(run_id, told, record.ended)
+            self._fill(run_id, run, record.ended)
             self._log_samples(run_id, samples(record))
-            self._client.set_terminated(run_id, told.status, int(record.ended * 1000))
+            self._client.set_terminated(run_id, run.status, int(record.ended * 1000))
             mark(record, {self.uri: Sent(run_id, whole=True)})
         return run_id
 
-    def send_failure(self, told: Told, parent: str | None, ended: float) -> str:
-        """Tell of a run that left no record."""
+    def send_failure(self, run: MlflowRun, parent: str | None, ended: float) -> str:
+        """Send a run that left no record; its id."""
         with _in_words(self.uri):
-            run_id = self._create(told, ended - told.seconds, parent)
-            self._fill(run_id, told, ended)
-            self._client.set_terminated(run_id, told.status, int(ended * 1000))
+            run_id = self._create(run, ended - run.seconds, parent)
+            self._fill(run_id, run, ended)
+            self._client.set_terminated(run_id, run.status, int(ended * 1000))
         return run_id
 
     def open(self, name: str, command: str, began: float, before: str | None = None) -> str:
@@ -147,7 +145,7 @@ class Destination:
                 self._client.update_run(before, "RUNNING")
                 self._client.set_tag(before, "status", "running")
                 return before
-            tags = {"mlflow.runName": name, "mlflow.user": _user(), "status": "running", **told_of_command(command)}
+            tags = {"mlflow.runName": name, "mlflow.user": _user(), "status": "running", **tags_of_command(command)}
             run_id = str(self._client.create_run(self._experiment, int(began * 1000), tags).info.run_id)
             if command:
                 self._client.log_text(run_id, f"{command}\n", "command.txt")
@@ -177,33 +175,33 @@ class Destination:
             # It may be of an earlier sweep's, which this one goes on with.
             if self._client.get_run(there.run_id).data.tags.get("mlflow.parentRunId") != parent:
                 self._client.set_tag(there.run_id, "mlflow.parentRunId", parent)
-            for name, value in (differences(sweep, job) if sweep else {}).items():
+            for name, value in (flips_of_job(sweep, job) if sweep else {}).items():
                 self._client.log_metric(there.run_id, name, value, int(job.ended * 1000), 0)
 
-    def _create(self, told: Told, began: float, parent: str | None) -> str:
-        tags = {"mlflow.runName": told.name, "mlflow.user": _user()}
+    def _create(self, run: MlflowRun, began: float, parent: str | None) -> str:
+        tags = {"mlflow.runName": run.name, "mlflow.user": _user()}
         tags |= {"mlflow.parentRunId": parent} if parent else {}
         return str(self._client.create_run(self._experiment, int(began * 1000), tags).info.run_id)
 
-    def _fill(self, run_id: str, told: Told, ended: float) -> None:
+    def _fill(self, run_id: str, run: MlflowRun, ended: float) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         moment = int(ended * 1000)
-        params = [Param(name, value) for name, value in told.params.items()]
-        metrics = [Metric(name, value, moment, step) for name, value, step in told.metrics]
-        tags = [RunTag(name, value) for name, value in told.tags.items()]
+        params = [Param(name, value) for name, value in run.params.items()]
+        metrics = [Metric(name, value, moment, step) for name, value, step in run.metrics]
+        tags = [RunTag(name, value) for name, value in run.tags.items()]
         for some in _batches(params, 100):
             self._client.log_batch(run_id, params=some)
         for some in _batches(metrics, BATCH):
             self._client.log_batch(run_id, metrics=some)
         for some in _batches(tags, 100):
             self._client.log_batch(run_id, tags=some)
-        if told.config:
-            self._client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(dict(told.config))), "config.yaml")
-        if told.command:
-            self._client.log_text(run_id, f"{told.command}\n", "command.txt")
-        self._log_files(run_id, told.files)
-        self._log_models(run_id, told)
+        if run.config:
+            self._client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(dict(run.config))), "config.yaml")
+        if run.command:
+            self._client.log_text(run_id, f"{run.command}\n", "command.txt")
+        self._log_files(run_id, run.files)
+        self._log_models(run_id, run)
 
     def _log_files(self, run_id: str, files: Sequence[tuple[Path, str]]) -> None:
         left, beyond = self._max_run, []
@@ -229,13 +227,13 @@ class Destination:
         for some in _batches(metrics, BATCH):
             self._client.log_batch(run_id, metrics=some)
 
-    def _log_models(self, run_id: str, told: Told) -> None:
+    def _log_models(self, run_id: str, run: MlflowRun) -> None:
         """Log the .onnx files that a run made or used, each once for all runs, and tie them to the run."""
         from mlflow.entities import LoggedModelInput
 
-        for path in told.models:
+        for path in run.models:
             with _alone(path):
-                model_id = self._logged(path) or self._log_model(run_id, path, told)
+                model_id = self._logged(path) or self._log_model(run_id, path, run)
             self._client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
             self._client.set_tag(run_id, "onnx_model", f"models:/{model_id}")
 
@@ -244,7 +242,7 @@ class Destination:
         found = self._client.search_logged_models([self._experiment], f"tags.sha256 = '{digest}'", max_results=5)
         return next((str(model.model_id) for model in found if str(model.status) == "READY"), None)
 
-    def _log_model(self, run_id: str, path: Path, told: Told) -> str:
+    def _log_model(self, run_id: str, path: Path, run: MlflowRun) -> str:
         """Log an .onnx file with its signature; `mlflow.onnx.load_model("models:/<id>")` loads it."""
         try:
             import onnx
@@ -259,7 +257,7 @@ class Destination:
                 # Or MLflow would load the model in a process of its own, to see what it needs.
                 pip_requirements=["onnxruntime"],
                 metadata={entry.key: entry.value for entry in loaded.metadata_props if len(entry.value) < 500},
-                tags={"sha256": _digest(path), "file": path.name, "command": told.command[:500]},
+                tags={"sha256": _digest(path), "file": path.name, "command": run.command[:500]},
                 save_as_external_data=False,
             )
         return str(logged.model_id)
@@ -343,44 +341,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user, in a container
         return "unknown"
-
-
-class SystemSampler:
-    """MLflow's own system metrics, kept until there is a run to log them in: nothing is sent while work goes on."""
-
-    def __init__(self) -> None:
-        from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
-        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-        from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
-
-        self.interval = float(MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or INTERVAL)
-        self._monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-        for kind in (GPUMonitor, ROCMMonitor):
-            # They say in many ways that there is no such GPU, or no library to ask it.
-            with contextlib.suppress(Exception):
-                self._monitors.append(kind())
-        self._taken: list[dict[str, Any]] = []
-        self._look()  # Load is counted from one look to the next.
-
-    def _look(self) -> dict[str, float]:
-        metrics = {}
-        for monitor in self._monitors:
-            monitor.collect_metrics()
-            metrics.update(monitor.aggregate_metrics())
-            monitor.clear_metrics()
-        return {f"system/{name}": float(value) for name, value in metrics.items()}
-
-    def sample(self) -> None:
-        self._taken.append({"time": time.time(), "metrics": self._look()})
-        if len(self._taken) >= 4 * SAMPLES:
-            # Days of work: every second sample, from now on.
-            self._taken = self._taken[::2]
-            self.interval *= 2
-
-    def between(self, began: float, ended: float) -> list[dict[str, Any]]:
-        """The samples of a span of time; of a span shorter than the interval the one that is nearest."""
-        within = [sample for sample in self._taken if began <= sample["time"] <= ended]
-        return within or sorted(self._taken, key=lambda sample: abs(sample["time"] - ended))[:1]

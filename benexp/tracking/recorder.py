@@ -1,4 +1,4 @@
-"""The process beside the one that works: it imports MLflow, watches the system, and tells of runs when they are done.
+"""The process beside the one that works: it imports MLflow, watches the system, and sends runs when they are done.
 
 It is asked in lines of JSON on stdin and answers each with one on stdout. When stdin ends, so does it.
 """
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benexp.core.errors import BenexpError
-from benexp.tracking.mlflow_client import Destination, SystemSampler, UnreachableError, import_mlflow
-from benexp.tracking.mlflow_run import tell_failure
-from benexp.tracking.sent_records import JOBS, REPORT, SWEEP, find, mark, mark_parent, parent, read, samples
+from benexp.records.names import JOBS, REPORT
+from benexp.tracking.mlflow_client import Destination, UnreachableError, import_mlflow
+from benexp.tracking.mlflow_run import JobFailure, mlflow_run_of_failure
+from benexp.tracking.sent_records import SWEEP, find, mark, mark_parent, parent, read, samples
+from benexp.tracking.system_metrics import SystemSampler
 
 WAIT_FOR_PARENT = 10
 """Seconds that a job's failure, which leaves no record to find it by, waits for the run of its sweep."""
@@ -32,7 +34,7 @@ class Recorder:
         import_mlflow()
         self._sampler = SystemSampler()
         threading.Thread(target=self._watch, name="system-metrics", daemon=True).start()
-        # At work's beginning, since a new database takes some seconds; whether it worked is told at its end.
+        # At work's beginning, since a new database takes some seconds; a failure is reported at its end.
         try:
             self._connect()
         except UnreachableError as error:
@@ -73,15 +75,16 @@ class Recorder:
         folder, began = Path(request["folder"]), request["began"]
         own = [record for record in find(folder, began) if record.command == request["command"]]
         self._sampler.sample()
-        # What has some already was measured before, by a run that could not tell of it.
+        # What has some already was measured before, by a run that could not send it.
         for record in (one for one in own if not samples(one)):
             mark(record, samples=self._sampler.between(began, record.ended))
         destination = self._connect()
         sweep = Path(request["sweep"]) if request["sweep"] else None
         above = parent(sweep, destination.uri) if sweep else None
         runs = [destination.send(record, above) for record in own]
-        if sweep and request["failure"] and not any(record.content.get("status") == "failed" for record in own):
-            runs.append(destination.send_failure(tell_failure(request["failure"]), self._wait_for(sweep), time.time()))
+        if sweep and request["failure"] and not any(record.status == "failed" for record in own):
+            failure = mlflow_run_of_failure(JobFailure(**request["failure"]))
+            runs.append(destination.send_failure(failure, self._wait_for(sweep), time.time()))
         return {"page": destination.page(runs[-1]) if runs else None}
 
     def _wait_for(self, sweep: Path) -> str | None:
@@ -113,18 +116,18 @@ def main() -> None:
     # The work goes first.
     os.nice(10)
 
-    def tell(answer: Mapping[str, Any]) -> None:
+    def send(answer: Mapping[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
     try:
         recorder = Recorder(json.loads(sys.stdin.readline()))
     except BenexpError as error:
-        tell({"failed": str(error)})
+        send({"failed": str(error)})
         return
-    tell({"ready": True})
+    send({"ready": True})
     for line in sys.stdin:
-        tell(recorder.answer(json.loads(line)))
+        send(recorder.answer(json.loads(line)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The working process's end of tracking: it starts the recorder, asks it to tell of what was done, and waits, but not
+"""The working process's end of tracking: it starts the recorder, asks it to send what was done, and waits, but not
 for long. Nothing here raises for what MLflow does, or fails to do.
 """
 
@@ -24,12 +24,13 @@ from benexp.config.command import command
 from benexp.config.hashing import config_hash
 from benexp.config.schema import Config, Tracking
 from benexp.core.errors import BenexpError
+from benexp.tracking.mlflow_run import JobFailure
 from benexp.tracking.sent_records import find, forget_parent
 
 log = logging.getLogger("benexp")
 
 TASKS = ("classify", "benchmark", "compare", "evaluate", "export")
-"""Whose records MLflow is told of."""
+"""The tasks whose records are sent to MLflow."""
 INSTALL = "pip install 'benexp[mlflow]'"
 
 
@@ -153,7 +154,7 @@ def stop() -> None:
 
 
 def is_wanted(config: Config, overrides: Sequence[str]) -> bool:
-    """Whether MLflow is to be told of the run, and can be.
+    """True where the run is to be sent to MLflow, and can be.
 
     Without the library, a line says how to install it. Raises BenexpError where the user asked for MLflow by name.
     """
@@ -174,10 +175,10 @@ def _is_installed() -> bool:
 
 @contextlib.contextmanager
 def tracked(config: Config, overrides: Sequence[str], sweep: Path | None) -> Iterator[None]:
-    """Tell MLflow of what is done in the block: of its records, also where not all of it could be done, or, in a
-    `sweep`, of how it failed without one.
+    """Send to MLflow what is done in the block: its records, also where not all of it could be done, or, in a
+    `sweep`, its failure without one.
 
-    An interrupt is not held up: `task=upload` tells later of what was done.
+    An interrupt is not held up: `task=upload` sends later what was done.
     """
     if not is_wanted(config, overrides):
         yield
@@ -215,16 +216,16 @@ def tracked(config: Config, overrides: Sequence[str], sweep: Path | None) -> Ite
 def _failure(config: Config, request: Mapping[str, Any], error: Exception) -> dict[str, Any]:
     from benexp.measure.environment import environment
 
-    return {
-        "task": config.task.name,
-        "status": "failed",
-        "command": request["command"],
-        "config": dataclasses.asdict(config),
-        "config_hash": config_hash(config),
-        "environment": environment(),
-        "problems": [str(error)],
-        "seconds": time.time() - request["began"],
-    }
+    failure = JobFailure(
+        task=config.task.name,
+        command=request["command"],
+        config=dataclasses.asdict(config),
+        config_hash=config_hash(config),
+        environment=environment(),
+        error=str(error),
+        seconds=time.time() - request["began"],
+    )
+    return dataclasses.asdict(failure)
 
 
 def open_sweep(config: Config, overrides: Sequence[str]) -> None:
@@ -242,7 +243,7 @@ def open_sweep(config: Config, overrides: Sequence[str]) -> None:
 
 
 def close_sweeps(status: str) -> None:
-    """End the runs of this process's sweeps, with the joint report, if there is one; `status` is a report's."""
+    """End the runs of this process's sweeps, with the report of the sweep, if there is one; `status` is a report's."""
     for recorder in list(_recorders.values()):
         for folder, began in recorder.sweeps.items():
             recorder.ask({"do": "close", "folder": folder, "began": began, "status": status})

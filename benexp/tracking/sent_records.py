@@ -1,6 +1,7 @@
-"""The records that tasks leave below a folder, and beside each a marker that says where it was sent to."""
+"""The records that tasks leave below a folder, and beside each a marker that holds where it was sent to."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,30 +9,37 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from benexp.core.errors import BenexpError
 from benexp.core.files import replacing
+from benexp.records.benchmark import read_report
+from benexp.records.job import JobReport
+from benexp.records.names import COMPARISON, EVALUATION, JOBS, PARITY, REPORT, RUN
+from benexp.records.storage import to_json
+from benexp.records.sweep import SweepReport
+
+log = logging.getLogger("benexp")
 
 MARKER = "mlflow.json"
-"""Lies beside records and says in which runs they were told."""
+"""Lies beside records and names the runs that they were sent to."""
 SWEEP = "sweep"
 """The marker's entry for the parent run of a sweep, which is opened before there is a record."""
-JOBS = "jobs"
-"""The folder of a sweep that its jobs write to."""
-REPORT = "report.json"
-KINDS = {"run.json": "classify", "comparison.json": "compare", "evaluation.json": "evaluate"}
-PARITY = ".parity.json"
+KINDS = {RUN: "classify", COMPARISON: "compare", EVALUATION: "evaluate"}
 ARTIFACTS = "mlartifacts"
 """Where MLflow keeps copies beside a database file."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a task wrote last of what it did; `kind` is the task, or `sweep`."""
+    """A record that a task wrote last; `kind` is the task, or `sweep`."""
 
     path: Path
     kind: str
-    content: Mapping[str, Any]
+    content: JobReport | SweepReport | Mapping[str, Any]
+    """A report for the kinds `benchmark` and `sweep`, else plain JSON."""
     digest: str
-    """sha256 of the file; of a benchmark that is done, of what was measured, which it may have taken over."""
+    """sha256 of the file; of a benchmark that is done, of its measurements, which it may have taken over."""
     ended: float
     """Unix time."""
 
@@ -42,54 +50,87 @@ class Record:
 
     @property
     def command(self) -> str:
+        if isinstance(self.content, SweepReport):
+            return ""
+        if isinstance(self.content, JobReport):
+            return self.content.command
         return str(self.content.get("command") or self.content.get("made_by", {}).get("command") or "")
+
+    @property
+    def status(self) -> str:
+        return self.content.status if isinstance(self.content, JobReport | SweepReport) else "done"
+
+    @property
+    def seconds(self) -> float:
+        """0 where it is unknown."""
+        if isinstance(self.content, SweepReport):
+            return 0.0
+        if isinstance(self.content, JobReport):
+            return self.content.totals.seconds if self.content.totals else 0.0
+        return float(self.content.get("seconds") or 0)
 
 
 def find(folder: Path, since: float = 0) -> Iterator[Record]:
     """The records below a folder that were written `since` then, those of a folder before those beneath it.
 
-    The tiles of a benchmark are told with it: they are no records of their own.
+    The tiles of a benchmark are sent with it: they are no records of their own.
     """
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(name for name in folders if _may_hold_records(name))
         for name in sorted(files):
-            kind = KINDS.get(name) or ("export" if name.endswith(PARITY) else "report" if name == REPORT else None)
-            if kind is None:
+            kind = _kind(name)
+            if kind is None or ((here / name).stat().st_mtime < since and name != REPORT):
                 continue
-            path = here / name
-            if path.stat().st_mtime < since and kind != "report":
-                continue
-            found = read(path)
+            found = read(here / name)
             if found is None:
                 continue
-            if found.kind == "benchmark":
-                tiles = {tile["tile"] for tile in found.content["tiles"]}
+            if isinstance(found.content, JobReport):
+                tiles = {tile.tile for tile in found.content.tiles}
                 folders[:] = [name for name in folders if name not in tiles]
             if found.ended >= since:
                 yield found
 
 
 def read(path: Path) -> Record | None:
-    """The record in a file; None where it is another program's, or of a benchmark that goes on, or was killed."""
+    """The record in a file; None where it is another program's, or of a benchmark that goes on, or was killed.
+
+    One of an unknown version is logged, and none.
+    """
     try:
-        raw = path.read_bytes()
+        if path.name == REPORT:
+            return _read_report(path)
+        kind, raw = _kind(path.name), path.read_bytes()
         content = json.loads(raw)
+    except BenexpError as error:
+        log.warning("%s", error)
+        return None
     except (FileNotFoundError, ValueError):
         return None
-    kind = KINDS.get(path.name) or ("export" if path.name.endswith(PARITY) else None)
-    if path.name == REPORT and isinstance(content, dict) and content.get("status") != "unfinished":
-        kind = "benchmark" if "config_hash" in content else "sweep" if "configurations" in content else None
     if kind is None or not isinstance(content, dict):
         return None
-    told = raw if kind != "benchmark" or content["status"] != "done" else _measured(content)
-    return Record(path, kind, content, sha256(told).hexdigest(), path.stat().st_mtime)
+    return Record(path, kind, content, sha256(raw).hexdigest(), path.stat().st_mtime)
 
 
-def _measured(report: Mapping[str, Any]) -> bytes:
-    """What a benchmark's report says of its tiles, be they measured in that run or taken over from an earlier one."""
-    tiles = [{key: value for key, value in tile.items() if key != "reused"} for tile in report["tiles"]]
-    return json.dumps([report["config_hash"], report.get("repeat"), tiles], sort_keys=True).encode()
+def _kind(name: str) -> str | None:
+    return KINDS.get(name) or ("export" if name.endswith(PARITY) else "report" if name == REPORT else None)
+
+
+def _read_report(path: Path) -> Record | None:
+    report = read_report(path)
+    if report is None or report.status == "unfinished":
+        return None
+    if isinstance(report, JobReport):
+        kind, content = "benchmark", _measured(report) if report.status == "done" else path.read_bytes()
+    else:
+        kind, content = SWEEP, path.read_bytes()
+    return Record(path, kind, report, sha256(content).hexdigest(), path.stat().st_mtime)
+
+
+def _measured(report: JobReport) -> bytes:
+    """A benchmark's report on its tiles, be they measured in that run or taken over from an earlier one."""
+    tiles = [msgspec.structs.replace(tile, reused=False) for tile in report.tiles]
+    return to_json([report.config_hash, report.repeat, tiles])
 
 
 def _may_hold_records(name: str) -> bool:
@@ -98,21 +139,21 @@ def _may_hold_records(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Sent:
-    """Where a record was sent to; `whole` is false where sending was cut off."""
+    """The run that a record was sent to; `whole` is false where sending was cut off."""
 
     run_id: str
     whole: bool
 
 
 def sent(record: Record, uri: str) -> Sent | None:
-    """Whether a record, as it is now, was sent there."""
+    """The entry of a record, as it is now, for that server; None where it was not sent there."""
     entry = _marker(record.path.parent).get(record.path.name, {})
     run = entry.get("runs", {}).get(uri)
     return Sent(run["run_id"], run["whole"]) if run and entry["sha256"] == record.digest else None
 
 
 def samples(record: Record) -> list[dict[str, Any]]:
-    """What was sampled of the system while the record's work went on, kept for a record that could not be sent."""
+    """Samples of the system from the time of the record's work, kept for a record that could not be sent."""
     entry = _marker(record.path.parent).get(record.path.name, {})
     return list(entry.get("samples", ())) if entry.get("sha256") == record.digest else []
 

@@ -1,4 +1,4 @@
-"""Where Hydra tells that a sweep begins, before its jobs do, wherever those run."""
+"""Hydra's callback at the start of a sweep, before its jobs begin, wherever those run."""
 
 import logging
 import os

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benexp.config.hashing import digest
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
-from benexp.measure.environment import environment
+from benexp.records.figures import Verdict
+from benexp.records.job import JobReport, totals_of
+from benexp.records.storage import read_record, write_record
 from benexp.runs.publishing import describe_file
-from tests.records.builders import grid_origin
+from tests.records.builders import done_tile, grid_origin, job_report, model_record, run_record, usage
 
 FOUR = [[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.50, 0.45, 0.1], [0.1, 0.1, 0.9]]
 """Probabilities of three classes in four patches of 2 x 2 pixels: a tile of 16 pixels."""
@@ -37,7 +39,7 @@ def write_job(
     batch: int = 32,
     gb: float = 1.0,
     answers: Sequence[Sequence[float]] = FOUR,
-    verdicts: Sequence[dict[str, str]] = (),
+    verdicts: Sequence[Verdict] = (),
     sweep: str = "this one",
     **recommend: float,
 ) -> Path:
@@ -49,30 +51,32 @@ def write_job(
     config["recommend"] |= recommend
     config_hash = digest([chunk, batch, backend, precision])
     job = folder / "jobs" / config_hash[:12] / str(repeat)
+    asked = {
+        **{"backend_name": backend, "repeat": repeat, "config_hash": config_hash, "asked": config["backend"]},
+        **{"chunking": config["chunking"], "sweep": sweep},
+    }
+    described = {"precision": precision, "batch_size": batch, "threads": 2, "device": "cpu", "fallback": None}
+    used = usage(
+        peak={"rss_bytes": round(gb * 1e9 / 2)},
+        peak_rss_bytes=round(gb * 1e9),
+        over_time={"seconds": [0.0, seconds], "rss_bytes": [10**8, round(gb * 1e9)]},
+    )
     tiles = [
-        {
-            **{"tile": tile, "product": f"in/{tile}", "status": "done", "error": None, "model": "demo"},
-            **{"backend_name": backend, "repeat": repeat, "config_hash": config_hash, "asked": config["backend"]},
-            **{"chunking": config["chunking"], "patches": 50, "km2": 1.0, "seconds": seconds / 2},
-            "backend": {"precision": precision, "batch_size": batch, "threads": 2, "device": "cpu", "fallback": None},
-            "map_hash": _write_tile(job / tile, config, grid),
-            "stage_seconds": {"decode": 0.1, "infer": seconds / 4},
-            "usage": {
-                "peak": {"rss_bytes": round(gb * 1e9 / 2)},
-                "peak_rss_bytes": round(gb * 1e9),
-                "over_time": {"seconds": [0.0, seconds], "rss_bytes": [1e8, gb * 1e9]},
-            },
-            **{"latency_seconds": {"p50": seconds / 100}, "latency_histogram": {"-60": 3, "-50": 7}},
-            **{"verdicts": list(verdicts), "sweep": sweep},
-        }
+        done_tile(
+            tile,
+            seconds / 2,
+            **asked,
+            **{"patches": 50, "km2": 1.0, "stage_seconds": {"decode": 0.1, "infer": seconds / 4}},
+            map_hash=_write_tile(job / tile, config, grid),
+            backend=described,
+            usage=used,
+            latency_seconds={"p50": seconds / 100, "p90": None, "p99": None},
+            latency_histogram={-60: 3, -50: 7},
+            verdicts=list(verdicts),
+        )
         for tile, grid in (("a", FOUR), ("b", answers))
     ]
-    report = {
-        **{"status": "done", "error": None, "repeat": repeat, "config": config, "config_hash": config_hash},
-        **{"totals": {"seconds": seconds}, "tiles": tiles, "ceiling": None},
-        "environment": environment(),
-    }
-    (job / "report.json").write_text(json.dumps(report))
+    write_record(job / "report.json", job_report(tiles, config, config_hash=config_hash, repeat=repeat))
     return job
 
 
@@ -85,18 +89,23 @@ def _write_tile(folder: Path, config: dict[str, Any], answers: Sequence[Sequence
     path = folder / f"{folder.name}_grid.npz"
     grid.save(path, grid_origin("key"))
     map_hash = digest(grid.probabilities.argmax(axis=-1).tolist())
-    record = {
-        **{"tile": folder.name, "map_hash": map_hash, "grid_key": "key", "shape": [2, 8], "valid_pixels": 16},
-        **{"model": {"classes": ["a", "b", "c"]}, "config": config, "files": {path.name: asdict(describe_file(path))}},
-    }
-    (folder / "run.json").write_text(json.dumps(record))
+    record = run_record(
+        **{"tile": folder.name, "map_hash": map_hash, "grid_key": "key", "shape": (2, 8), "valid_pixels": 16},
+        **{"model": model_record(classes=("a", "b", "c")), "config": config, "files": {path.name: describe_file(path)}},
+    )
+    write_record(folder / "run.json", record)
     return map_hash
 
 
+def report_of(job: Path) -> JobReport:
+    return read_record(job / "report.json", JobReport)
+
+
 def change(job: Path, **values: Any) -> None:
-    """Change what a job's report says."""
-    path = job / "report.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    """Change a job's report; other tiles change the totals, too."""
+    if "tiles" in values:
+        values = {"totals": totals_of(values["tiles"])} | values
+    write_record(job / "report.json", replace(report_of(job), **values))
 
 
 def reports(folder: Path) -> list[Path]:

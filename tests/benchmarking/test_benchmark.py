@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import pystac
 import pytest
 
 from benexp.cli.app import main
 from benexp.records.benchmark import COLUMNS
+from benexp.records.job import JobReport
+from benexp.records.storage import json_schema, read_record, to_dict
+from benexp.records.sweep import SweepReport
 from tests.benchmarking.builders import FAST, report, start, table
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -90,6 +94,23 @@ def test_the_report_has_environment_start_up_and_ceiling(done: Path) -> None:
     ]
 
 
+def check_schema(folder: Path, kind: type[JobReport] | type[SweepReport]) -> None:
+    schema = json_schema(kind)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    found = report(folder)
+    validator.validate(found)
+    # It holds what it says: of another type, or without a part, a report is refused.
+    assert not validator.is_valid(found | {"tiles": [{"tile": 1}]})
+    assert not validator.is_valid({key: value for key, value in found.items() if key != "environment"})
+    # Nothing is written that the type does not have, and nothing is lost by reading it.
+    assert to_dict(read_record(folder / "report.json", kind)) == found
+
+
+def test_a_written_report_keeps_to_its_schema(done: Path) -> None:
+    check_schema(done, JobReport)
+
+
 def test_repeats_of_a_sweep_lie_beside_each_other(products: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     assert start(products, wrong, "-m", "benchmark.repeat=1,2", "+x=") == 1  # an unknown key, before any work
@@ -99,6 +120,7 @@ def test_repeats_of_a_sweep_lie_beside_each_other(products: Path, tmp_path: Path
     assert sorted(path.name for path in job.iterdir()) == ["1", "2"]
     assert [report(job / repeat)["tiles"][0]["repeat"] for repeat in "12"] == [1, 2]
     assert all(report(job / repeat)["ceiling"] is None for repeat in "12")
+    check_schema(tmp_path, SweepReport)
     joint = report(tmp_path)
     assert joint["status"] == "done"
     assert joint["jobs"] == [f"jobs/{job.name}/1", f"jobs/{job.name}/2"]

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+from benexp.benchmarking import configuration_run
 from benexp.benchmarking.measured_run import Request
-from benexp.tasks import benchmark
 from tests.benchmarking.builders import FAILS, FAST, HERE, KILLS, WAITS, report, start, table, write
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -93,7 +93,7 @@ def test_a_sweep_that_is_interrupted_reports_what_is_done(
             raise KeyboardInterrupt
         yield {"failed": "not now"}
 
-    monkeypatch.setattr(benchmark, "messages", interrupted)
+    monkeypatch.setattr(configuration_run, "messages", interrupted)
     assert start(products, tmp_path, "-m", "benchmark.repeat=1,2,3") == 130
     assert [row["repeat"] for row in table(tmp_path)] == ["1", "1"]
     assert report(tmp_path)["configurations"][0]["failed"] == [1, 2]

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import exporters
+from benexp.benchmarking import code_hash, configuration_run, job
 from benexp.benchmarking.measured_run import Request
 from benexp.measure.environment import environment
-from benexp.tasks import benchmark
+from benexp.records.job import JobReport, Startup
+from benexp.records.storage import read_record, write_record
+from benexp.records.tile import KnownTile, TileRecord
 from tests.benchmarking.builders import report, start, write
+from tests.records.builders import done_tile
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 
@@ -27,27 +31,26 @@ class Requests(list[Request]):
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
     found = Requests()
-    monkeypatch.setattr(benchmark, "messages", found)
-    monkeypatch.setattr(benchmark, "write_collection", lambda *_: None)
+    monkeypatch.setattr(configuration_run, "messages", found)
+    monkeypatch.setattr(job, "write_collection", lambda *_: None)
     return found
 
 
 def pretend(products: Path, out: Path, requests: Requests, *more: str) -> dict[str, Any]:
     """Leave the report and results of a run that never was, with keys as this configuration has them."""
     assert start(products, out, *more) == 1
-    made = report(out)
-    for tile in made["tiles"]:
-        (out / tile["tile"]).mkdir()
+    made = read_record(out / "report.json", JobReport)
+    for tile in made.tiles:
+        (out / tile.tile).mkdir()
         record = {"map_hash": "5", "valid_pixels": 1, "files": {"class.tif": {"bytes": 3}}}
-        (out / tile["tile"] / "run.json").write_text(json.dumps(record))
-        (out / tile["tile"] / "class.tif").write_text("map")
-        tile |= {"status": "done", "error": None, "map_hash": "5", "seconds": 2.0, "patches": 2, "km2": 1.0}
-        tile |= {"usage": {"peak": {}, "peak_rss_bytes": 1}, "stage_seconds": {}}
-        tile |= {"backend": {"precision": "fp32"}, "verdicts": []}
-    made["startups"] = [{"open_seconds": {"load": 1.0}}]
-    (out / "report.json").write_text(json.dumps(made))
+        (out / tile.tile / "run.json").write_text(json.dumps(record))
+        (out / tile.tile / "class.tif").write_text("map")
+    asked = [{key: getattr(tile, key) for key in KnownTile.__struct_fields__} for tile in made.tiles]
+    tiles: list[TileRecord] = [done_tile(**known) for known in asked]
+    done = replace(made, tiles=tiles, startups=[Startup(open_seconds={"load": 1.0}, backend={})])
+    write_record(out / "report.json", done)
     requests.clear()
-    return made
+    return report(out)
 
 
 def again(requests: Requests) -> list[str]:
@@ -85,7 +88,7 @@ def test_times_from_other_surroundings_are_measured_again(
 ) -> None:
     pretend(products, tmp_path, requests)
     here = environment()
-    monkeypatch.setattr(benchmark, "environment", lambda: here | fact)
+    monkeypatch.setattr(job, "environment", lambda: here | fact)
     assert start(products, tmp_path) == 1
     assert again(requests) == ["first", "second"]
 
@@ -93,11 +96,11 @@ def test_times_from_other_surroundings_are_measured_again(
 def test_times_of_a_job_beside_others_are_not_taken_for_those_of_one_alone(
     products: Path, tmp_path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "runs_concurrently", lambda: True)
+    monkeypatch.setattr(job, "runs_concurrently", lambda: True)
     pretend(products, tmp_path, requests)
     assert start(products, tmp_path) == 0
     monkeypatch.undo()
-    monkeypatch.setattr(benchmark, "messages", requests)
+    monkeypatch.setattr(configuration_run, "messages", requests)
     assert start(products, tmp_path) == 1
     assert again(requests) == ["first", "second"]
 
@@ -112,7 +115,7 @@ def test_changed_code_and_changed_input_are_measured_again(
     layer.write_text("def half(probabilities, names): return probabilities[0] / 2\n")
     exporter.write_text("")
     monkeypatch.syspath_prepend(code)
-    monkeypatch.setattr(exporters, "__path__", [str(code)])
+    monkeypatch.setattr(code_hash, "code_folders", lambda: [code])
     mine = (
         "backend._target_=reused_backend.Mine",
         "layers.extra.half.function=reused_layer.half",
@@ -159,3 +162,16 @@ def test_a_saved_grid_is_never_what_is_timed(tmp_path: Path) -> None:
     assert start(products, out, "benchmark.ceiling=false") == 0
     assert json.loads((out / "only" / "run.json").read_text())["grid_reused"] is False
     assert "infer" in report(out)["tiles"][0]["stage_seconds"]
+
+
+@pytest.mark.parametrize("version", [None, 99])
+def test_a_report_of_an_unknown_version_is_measured_anew_with_a_sentence(
+    products: Path, tmp_path: Path, requests: Requests, caplog: pytest.LogCaptureFixture, version: int | None
+) -> None:
+    made = pretend(products, tmp_path, requests)
+    (tmp_path / "report.json").write_text(json.dumps(made | {"schema_version": version}))
+    assert start(products, tmp_path) == 1
+    assert again(requests) == ["first", "second"]
+    found = "no schema version" if version is None else "schema version 99"
+    assert f"{tmp_path / 'report.json'}: has {found}, this benexp reads version 1" in caplog.text
+    assert "its tiles are measured anew" in caplog.text

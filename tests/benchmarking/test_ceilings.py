@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from benexp.benchmarking import configuration_run, job
 from benexp.benchmarking.ceilings import BEATEN, NULL
 from benexp.benchmarking.measured_run import Request
-from benexp.tasks import benchmark
+from benexp.records.job import Measurements
+from benexp.records.storage import read_record, to_dict
+from benexp.records.tile import KnownTile
 from tests.benchmarking.builders import report, start, write
+from tests.records.builders import done_tile
 
 
 def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
@@ -26,30 +30,24 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
                 measured[request.config.chunking.chunk_size] += 1
             found: dict[str, Any] = {"status": "failed", "error": "not today"}
             if without or product.name == "a":
-                found = {"status": "done", "error": None, "map_hash": "5", "patches": 1, "km2": 2.0}
-                found["seconds"] = 1.0 if without else 0.5
-                found |= {
-                    "usage": {"peak": {}, "peak_rss_bytes": 1},
-                    "stage_seconds": {},
-                    "verdicts": [],
-                    "calibration": None,
-                }
-                found["backend"] = {"backend": "null", "precision": "fp32", "device": "cpu", "batch_size": 1}
+                seconds = 1.0 if without else 0.5
+                fields = to_dict(done_tile(product.name, seconds, patches=1, km2=2.0)).items()
+                found = {key: value for key, value in fields if key not in KnownTile.__struct_fields__}
             yield {"begins": str(product)}
             yield {"ends": str(product), "found": found}
 
-    monkeypatch.setattr(benchmark, "messages", work)
-    monkeypatch.setattr(benchmark, "write_collection", lambda *_: None)
-    for module in ("benchmark", "joint"):
-        monkeypatch.setattr(f"benexp.tasks.{module}.write_plots", lambda *_: [])
+    monkeypatch.setattr(configuration_run, "messages", work)
+    monkeypatch.setattr(job, "write_collection", lambda *_: None)
+    for module in ("job", "sweep_report"):
+        monkeypatch.setattr(f"benexp.benchmarking.{module}.write_plots", lambda *_: [])
     products, out = write(tmp_path / "in", a=None, b=None), tmp_path / "out"
     start(products, out, "-m", "chunking.chunk_size=512,1024", "backend.batch_size=1,2,4", backend="Moody")
     # Of the product alone that there is a speed to hold it against.
     assert measured == {512: 1, 1024: 1}
     jobs = [report(path.parent) for path in out.glob("jobs/*/1/report.json")]
     assert len(jobs) == 6
-    assert [[tile["tile"] for tile in job["ceiling"]["tiles"]] for job in jobs] == [["a"]] * 6
-    assert all(job["ceiling"]["totals"]["km2_per_second"] == 2 for job in jobs)
+    assert [[tile["tile"] for tile in one["ceiling"]["tiles"]] for one in jobs] == [["a"]] * 6
+    assert all(one["ceiling"]["totals"]["km2_per_second"] == 2 for one in jobs)
     # A sweep that begins anew measures anew.
     start(products, out, "-m", "chunking.chunk_size=512", "backend.batch_size=1", "resume=false", backend="Moody")
     assert measured == {512: 2, 1024: 1}
@@ -64,3 +62,17 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
     start(products, tmp_path / "alone", backend="Moody")
     assert caplog.text.count(BEATEN) == 1
     assert not (tmp_path / "alone" / "ceilings").exists()
+
+
+def test_a_ceiling_of_an_unknown_version_is_measured_anew_with_a_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    products, out = write(tmp_path / "in", a=None), tmp_path / "out"
+    assert start(products, out, "-m", "benchmark.repeat=1", "benchmark.ceiling=true", backend="Moody") == 0
+    (file,) = out.glob("ceilings/*.json")
+    file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    next(out.glob("jobs/*/1/report.json")).unlink()
+    assert start(products, out, "-m", "benchmark.repeat=1", "benchmark.ceiling=true", backend="Moody") == 0
+    assert f"{file}: has schema version 99" in caplog.text
+    assert "the ceiling is measured anew" in caplog.text
+    assert read_record(file, Measurements).done

@@ -1,4 +1,4 @@
-"""The joint report of a sweep, on made-up jobs."""
+"""The report of a sweep, on made-up jobs."""
 
 import json
 import logging
@@ -14,9 +14,12 @@ import pytest
 from benexp.benchmarking.sweep_report import join, written
 from benexp.core.files import identity
 from benexp.demo.product import write_product
+from benexp.records.figures import Verdict
 from benexp.records.job_outcome import JobOutcome
-from benexp.records.sweep import Configuration, JointReport
-from tests.benchmarking.made_up_jobs import FOUR, change, reports, write_job
+from benexp.records.sweep import Configuration, SweepReport
+from benexp.records.tile import DoneTile, FailedTile
+from tests.benchmarking.made_up_jobs import FOUR, change, report_of, reports, write_job
+from tests.records.builders import ceiling, failed_tile
 
 TIE = [*FOUR[:2], [0.45003, 0.45004, 0.1], FOUR[3]]
 """Another class in the third patch, whose two best were .05 apart."""
@@ -31,7 +34,7 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def joined(folder: Path, expected: bool = True) -> dict[str, Any]:
-    """The joint report; its configurations by name."""
+    """The report of the sweep; its configurations by name."""
     assert join(folder, reports(folder), lambda _: None) is expected
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     report["configurations"] = {one["configuration"]: one for one in report["configurations"]}
@@ -76,7 +79,7 @@ def test_the_fields_are_those_that_are_documented(tmp_path: Path) -> None:
     write_job(tmp_path)
     assert join(tmp_path, reports(tmp_path), lambda _: None)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert set(report) == set(JointReport.__annotations__)
+    assert set(report) == set(SweepReport.__annotations__)
     assert set(report["configurations"][0]) == set(Configuration.__annotations__)
 
 
@@ -127,7 +130,7 @@ def test_a_recommendation_keeps_its_limits(tmp_path: Path) -> None:
     write_repeats(tmp_path, 1.0, 1.01, backend="openvino", answers=FLIP, **limits)
     write_repeats(tmp_path, 0.5, 0.51, backend="onnxruntime-cuda", gb=7, **limits)
     write_repeats(tmp_path, 0.1, 0.1, backend="null", **limits)
-    fell_back = {"code": "fallback", "severity": "warning", "sentence": "it ran on cpu"}
+    fell_back = Verdict("fallback", "warning", "it ran on cpu")
     write_repeats(tmp_path, 0.2, 0.2, backend="tensorrt", verdicts=[fell_back], **limits)
     report = joined(tmp_path)
     assert report["recommendation"]["configuration"] == "onnxruntime-cpu"
@@ -144,15 +147,15 @@ def test_a_recommendation_keeps_its_limits(tmp_path: Path) -> None:
 def test_a_ceiling_has_an_interval_and_says_when_a_run_beat_it(tmp_path: Path) -> None:
     for repeat, without in enumerate((1.0, 1.2, 3.0), 1):
         job = write_job(tmp_path, 2.0, repeat=repeat)
-        change(job, ceiling={"totals": {"done": 2, "seconds": without}})
+        change(job, ceiling=ceiling(2, without))
         # Of one tile of two it is none.
-        change(write_job(tmp_path, 0.5, repeat=repeat, batch=8), ceiling={"totals": {"done": 1, "seconds": without}})
+        change(write_job(tmp_path, 0.5, repeat=repeat, batch=8), ceiling=ceiling(1, without))
     found = joined(tmp_path)["configurations"]
-    ceiling = found["torch, batch 32"]["ceiling_seconds"]
-    assert (ceiling["median"], ceiling["samples"]) == (1.2, 3)
-    assert ceiling["low"] < 1 < 3 < ceiling["high"]
-    told = {verdict["code"]: verdict["sentence"] for verdict in found["torch, batch 32"]["verdicts"]}
-    assert told["ceiling"].startswith("1 of 3 repeats measured faster than the ceiling")
+    known = found["torch, batch 32"]["ceiling_seconds"]
+    assert (known["median"], known["samples"]) == (1.2, 3)
+    assert known["low"] < 1 < 3 < known["high"]
+    sentences = {verdict["code"]: verdict["sentence"] for verdict in found["torch, batch 32"]["verdicts"]}
+    assert sentences["ceiling"].startswith("1 of 3 repeats measured faster than the ceiling")
     assert found["torch, batch 8"]["ceiling_seconds"] is None
     assert "ceiling" not in {verdict["code"] for verdict in found["torch, batch 8"]["verdicts"]}
 
@@ -177,13 +180,14 @@ def test_times_that_vary_widely_keep_nothing_from_being_recommended(tmp_path: Pa
 
 
 def fail(job: Path, *tiles: str) -> None:
-    """Change a job to one in which these tiles failed, as a benchmark tells it."""
-    told = json.loads((job / "report.json").read_text())["tiles"]
-    kept = ("tile", "product", "model", "backend_name", "repeat", "config_hash", "asked", "chunking")
-    broken = {"status": "failed", "error": "B02 is truncated"}
-    found = [{key: tile[key] for key in kept} | broken if tile["tile"] in tiles else tile for tile in told]
-    seconds = sum(tile["seconds"] for tile in found if tile["status"] == "done")
-    change(job, status="failed", tiles=found, totals={"seconds": seconds})
+    """Change a job to one in which these tiles failed."""
+
+    def failed(tile: DoneTile) -> FailedTile:
+        kept = ("product", "model", "backend_name", "repeat", "config_hash", "asked", "chunking")
+        return failed_tile(tile.tile, "B02 is truncated", **{key: getattr(tile, key) for key in kept})
+
+    found = [failed(tile) if tile.tile in tiles else tile for tile in report_of(job).done]
+    change(job, status="failed", tiles=found)
 
 
 def test_a_product_that_fails_everywhere_is_left_out_of_the_comparison(
@@ -308,7 +312,7 @@ def test_a_grid_that_was_deleted_is_missed_where_it_is_needed(tmp_path: Path) ->
 def test_another_question_is_neither_compared_nor_recommended(tmp_path: Path) -> None:
     write_job(tmp_path, 9.0)
     job = write_job(tmp_path, 1.0, batch=8)
-    config = json.loads((job / "report.json").read_text())["config"]
+    config = report_of(job).config
     change(job, config=config | {"chunking": config["chunking"] | {"stride": 1}})
     report = joined(tmp_path)
     found = report["configurations"]["torch, batch 8, stride 1"]
@@ -379,14 +383,14 @@ def test_reports_of_a_sweep_are_those_that_its_jobs_replaced_whatever_the_time(t
     again.with_name("other").replace(again)
     for path in (again, new):
         os.utime(path, (10**9, 10**9))
-    told = [
+    outcomes = [
         JobOutcome(job=0, task="benchmark", overrides=[], report=str(new)),
         JobOutcome(job=1, task="benchmark", overrides=[], report=str(old), replaces=left),
         JobOutcome(job=2, task="benchmark", overrides=[]),
         JobOutcome(job=3, task="benchmark", overrides=[], report=str(again), replaces=before),
         JobOutcome(job=4, task="benchmark", overrides=[], report=str(tmp_path / "jobs" / "none" / "1" / "report.json")),
     ]
-    assert written(tmp_path, told) == [new, again]
+    assert written(tmp_path, outcomes) == [new, again]
 
 
 def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:

@@ -1,30 +1,18 @@
-"""The table of a joint report, its explanations, and red."""
+"""The table of a sweep's report, its explanations, and red."""
 
 from io import StringIO
-from typing import Any, cast
 
 import pytest
 
-from benexp.records.sweep import WIDTH, Configuration, JointReport, explanations, red, table
+from benexp.benchmarking.sweep_table import WIDTH, explanations, red, table
+from benexp.records.figures import Interval, Verdict
+from benexp.records.sweep import Configuration, ReferenceConfiguration, SweepReport
+from tests.records.builders import configuration, sweep_report
 
 
-def configuration(name: str, **more: Any) -> Configuration:
-    speed = {"median": 1234.56, "low": 1100.0, "high": 1300.04, "samples": 3}
-    found = {
-        **{"configuration": name, "config_hash": name, "patches_per_second": speed, "memory_bytes": 1_234_000_000},
-        **{"flips_per_million": 0.0, "pareto_memory": False, "pareto_flips": False, "problems": [], "failed": []},
-        **{"repeats": [1, 2], "errors": [], "verdicts": [], "left_out": None},
-    }
-    return cast(Configuration, found | more)
-
-
-def report(*configurations: Configuration) -> JointReport:
-    found = {
-        "reference": {"config_hash": "a"},
-        "recommendation": {"config_hash": "b"},
-        "configurations": configurations,
-    }
-    return cast(JointReport, found)
+def report(*configurations: Configuration) -> SweepReport:
+    reference = ReferenceConfiguration(configuration="a", config_hash="a", precision="fp32", why="")
+    return sweep_report(*configurations, recommended="b", reference=reference)
 
 
 def test_columns_are_aligned_and_unknowns_are_dashes() -> None:
@@ -42,7 +30,7 @@ def test_columns_are_aligned_and_unknowns_are_dashes() -> None:
 
 
 def test_long_names_and_notes_take_several_lines_within_the_width() -> None:
-    warnings = [{"code": code, "severity": "warning", "sentence": ""} for code in ("unstable", "other-load", "stolen")]
+    warnings = [Verdict(code, "warning", "") for code in ("unstable", "other-load", "stolen")]
     name = "my_package.backends.MyOwnBackendWithAName, chunk 2048, batch 32, backend.option=something-long"
     lines = table(report(configuration(name, verdicts=warnings), configuration("b")))
     assert max(map(len, lines)) <= WIDTH
@@ -52,9 +40,9 @@ def test_long_names_and_notes_take_several_lines_within_the_width() -> None:
 
 
 def test_a_reason_is_told_once_with_all_it_holds_for_and_a_warning_once() -> None:
-    note = {"code": "under-quota", "severity": "note", "sentence": "a note"}
-    stolen = [{"code": "stolen", "severity": "warning", "sentence": f"{cores} cores were stolen"} for cores in (1, 2)]
-    unstable = {"code": "unstable", "severity": "warning", "sentence": "unstable: 9 runs vary"}
+    note = Verdict("under-quota", "note", "a note")
+    stolen = [Verdict("stolen", "warning", f"{cores} cores were stolen") for cores in (1, 2)]
+    unstable = Verdict("unstable", "warning", "unstable: 9 runs vary")
     found = [
         configuration("a", left_out="failed: no"),
         configuration("b", left_out="failed: no", verdicts=[stolen[0], unstable]),
@@ -77,7 +65,7 @@ def test_reasons_that_differ_in_numbers_only_are_one_line() -> None:
 
 
 def test_an_interval_that_tells_nothing_is_no_figures() -> None:
-    speed = {"median": 20.0, "low": 0.4, "high": 999.5, "samples": 2}
+    speed = Interval(20.0, 0.4, 999.5, 2)
     (_, line) = table(report(configuration("b", patches_per_second=speed)))
     assert line.startswith("b                   20.0  too wide  1.23 GB")
 

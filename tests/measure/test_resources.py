@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,10 @@ def test_start_end_and_peak_of_memory() -> None:
             time.sleep(0.01)
         del block
     found = sampler.usage.summary()
-    assert found["peak"]["rss_bytes"] > found["start"]["rss_bytes"] + 50_000_000
-    assert found["end"]["rss_bytes"] < found["peak"]["rss_bytes"] - 50_000_000
-    assert found["samples"] == len(sampler.usage.samples) > 4
-    json.dumps(found)
+    assert found.peak["rss_bytes"] > found.start["rss_bytes"] + 50_000_000
+    assert found.end["rss_bytes"] < found.peak["rss_bytes"] - 50_000_000
+    assert found.samples == len(sampler.usage.samples) > 4
+    json.dumps(asdict(found))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_run_that_is_too_short_has_no_rates() -> None:
     with ResourceSampler(interval=NEVER) as sampler:
         pass
     assert sampler.usage.other_cores is None
-    assert "cpu_percent" not in sampler.usage.summary()["peak"]
+    assert "cpu_percent" not in sampler.usage.summary().peak
 
 
 def test_the_gpu_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_a_run_outlives_its_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(resources, "_megahertz", fail)
         failed.wait(10)
     assert sampler.usage.error is not None and "no such counter" in sampler.usage.error
-    assert sampler.usage.summary()["error"] == sampler.usage.error
+    assert sampler.usage.summary().error == sampler.usage.error
 
 
 def test_frequency_is_of_the_fastest_core(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_report_keeps_few_samples_and_the_peak_is_among_them() -> None:
         pass
     first = sampler.usage.samples[0]
     samples = tuple(replace(first, seconds=i, rss_bytes=i % 997, device_memory_bytes=None) for i in range(1999))
-    found = replace(sampler.usage, samples=samples).summary()["over_time"]
+    found = replace(sampler.usage, samples=samples).summary().over_time
     assert len(found["seconds"]) == len(found["rss_bytes"]) == POINTS
     assert max(found["rss_bytes"]) == 996 and found["seconds"] == sorted(found["seconds"])
     assert "device_memory_bytes" not in found

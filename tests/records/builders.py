@@ -1,10 +1,93 @@
 """Made-up records of the types that benexp writes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from benexp.core.classes import NAMES
+from benexp.measure.environment import environment
+from benexp.records.figures import Interval, Totals, UsageSummary
+from benexp.records.job import JobReport, Measurements, Startup, totals_of
 from benexp.records.model import ModelRecord
 from benexp.records.run import FileRecord, GridOrigin, PatchCounts, RunRecord
+from benexp.records.sweep import Configuration, Recommended, SweepReport
+from benexp.records.tile import DoneTile, FailedTile, TileRecord
+
+KNOWN: dict[str, Any] = {
+    **{"model": "demo", "backend_name": "torch", "repeat": 1, "config_hash": "c"},
+    "asked": {"precision": "fp32", "batch_size": 32},
+    "chunking": {"chunk_size": 2048, "patch_size": 120, "stride": 60},
+}
+
+
+def usage(**more: Any) -> UsageSummary:
+    known: dict[str, Any] = {
+        **{"start": {}, "end": {}, "peak": {"rss_bytes": 10**7}, "seconds": 2.0, "cpu_seconds": 1.0, "samples": 2},
+        **{"other_cores": None, "stolen_cores": None, "run_peak_rss_bytes": 10**7, "peak_rss_bytes": 10**8},
+        **{"cpu_joules": None, "device_joules": None, "sampler_cpu_seconds": 0.1, "error": None},
+        "over_time": {"seconds": [0.0, 2.0], "rss_bytes": [10**6, 10**7]},
+    }
+    return UsageSummary(**known | more)
+
+
+def done_tile(tile: str = "a", seconds: float = 2.0, **more: Any) -> DoneTile:
+    known: dict[str, Any] = {
+        **{"tile": tile, "product": f"in/{tile}", "seconds": seconds, "stage_seconds": {"infer": seconds / 2}},
+        **{"patches": 40, "km2": 2.0, "map_hash": "5", "output_bytes": 3010, "files": 2, "batches": 10},
+        **{"latency_seconds": {"p50": seconds / 1000, "p90": None, "p99": None}, "latency_histogram": {-60: 10}},
+        **{"backend": {"precision": "fp32", "batch_size": 32}, "calibration": None, "usage": usage(), "verdicts": []},
+    }
+    return DoneTile(**KNOWN | known | more)
+
+
+def failed_tile(tile: str, error: str, **more: Any) -> FailedTile:
+    return FailedTile(**KNOWN | {"tile": tile, "product": f"in/{tile}", "error": error} | more)
+
+
+def job_report(tiles: Sequence[TileRecord], config: dict[str, Any], **more: Any) -> JobReport:
+    known: dict[str, Any] = {
+        **{"status": "done", "command": "benexp", "config": config, "config_hash": "c", "repeat": 1},
+        **{"environment": environment(), "startups": [Startup(open_seconds={"load": 0.5}, backend={})]},
+        **{"totals": totals_of(list(tiles)), "tiles": list(tiles)},
+    }
+    return JobReport(**known | more)
+
+
+def ceiling(done: int, seconds: float, km2: float = 2.0) -> Measurements:
+    """The totals of tiles without a model, and nothing of each."""
+    rates = {"patches_per_second": 1.0, "km2_per_second": km2 / seconds}
+    totals = Totals(done=done, failed=0, seconds=seconds, peak_rss_bytes=10**8, **rates)
+    return Measurements(startups=[], totals=totals, tiles=[])
+
+
+def configuration(name: str, **more: Any) -> Configuration:
+    speed = Interval(1234.56, 1100.0, 1300.04, 3)
+    known: dict[str, Any] = {
+        **{"configuration": name, "config_hash": name, "overrides": [], "jobs": [], "status": "done"},
+        **{"repeats": [1, 2], "failed": [], "errors": [], "backend": "torch", "precision": "fp32", "device": "cpu"},
+        **{"provider": None, "batch_size": 32, "threads": 2, "chunk_size": 2048, "seconds": {1: 2.0, 2: 2.0}},
+        **{"median": Interval(2.0, 1.9, 2.1, 2), "spread": 0.01, "stage_seconds": {}, "patches": 100, "km2": 2.0},
+        **{"patches_per_second": speed, "km2_per_second": None, "ceiling_seconds": None, "compared": True},
+        **{"peak_rss_bytes": 1_234_000_000, "peak_device_memory_bytes": None, "memory_bytes": 1_234_000_000},
+        **{"map_hashes": {}, "flips_per_million": 0.0, "beyond_ties_per_million": 0.0, "prob_diff_max": None},
+        **{"flips_unknown": None, "against_reference": None, "pareto_memory": False, "pareto_flips": False},
+        **{"verdicts": [], "problems": [], "left_out": None},
+    }
+    return Configuration(**known | more)
+
+
+def sweep_report(*configurations: Configuration, recommended: str | None = None, **more: Any) -> SweepReport:
+    advice: dict[str, Any] = {
+        **{"sentence": f"fastest: {recommended}", "configuration": recommended, "config_hash": recommended},
+        **{"overrides": [], "nearest": None, "not_told_apart": []},
+        **{"max_memory_gb": None, "max_flips_per_million": None},
+    }
+    known: dict[str, Any] = {
+        **{"status": "done", "environment": environment(), "other_environments": [], "jobs": []},
+        **{"configurations": list(configurations), "reference": None, "recommendation": Recommended(**advice)},
+        **{"problems": [], "excluded": None, "tiles": []},
+    }
+    return SweepReport(**known | more)
+
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
@@ -32,7 +115,7 @@ def run_record(**changes: Any) -> RunRecord:
         **{"command": "benexp 'tile_folder=/data/x y'", "config": {"chunking": chunking}},
         **{"config_hash": "0123456789abcdef", "model": model_record(), "offsets": dict.fromkeys(BANDS, 0)},
         **{"patches": PatchCounts(33124, 33000), "valid_pixels": 30000, "warnings": [], "peak_memory_bytes": 10**9},
-        **{"environment": {}, "files": {"T33UUP_class.tif": FileRecord(1, "ef" * 32)}},
+        **{"environment": environment(), "files": {"T33UUP_class.tif": FileRecord(1, "ef" * 32)}},
         **{"backend_name": "onnxruntime-cpu", "grid_key": "key", "grid_reused": False, "resumed_chunks": 0},
         "map_hash": "ab" * 32,
         "backend": {

@@ -7,15 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from benexp.benchmarking.sweep_report import join
 from benexp.measure.environment import environment
-from tests.benchmarking.made_up_jobs import FOUR, change, reports, write_job
+from benexp.records.figures import Verdict
+from benexp.records.tile import DoneTile, FailedTile
+from tests.benchmarking.made_up_jobs import FOUR, change, report_of, reports, write_job
+from tests.records.builders import ceiling, failed_tile
 
 HOSTILE = "Zürich \"5' <script>alert(1)<&"
 FLIP = [[0.1, 0.9, 0.1], *FOUR[1:]]
-STOLEN = {"code": "stolen", "severity": "warning", "sentence": "the hypervisor gave 0.5 cores away"}
+STOLEN = Verdict("stolen", "warning", "the hypervisor gave 0.5 cores away")
+
+
+def failed(tile: DoneTile, name: str, error: str) -> FailedTile:
+    """The tile as one that failed."""
+    kept = ("product", "backend_name", "repeat", "config_hash", "asked", "chunking")
+    return failed_tile(name, error, **{key: getattr(tile, key) for key in kept})
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_job(made, 1.0 + 0.01 * repeat + chunk / 9999, backend="openvino", chunk=chunk, repeat=repeat)
             fast = {"backend": "onnxruntime-cpu", "precision": "int8", "answers": FLIP, "gb": 2.0}
             job = write_job(made, 0.5 + 0.01 * repeat + chunk / 9999, chunk=chunk, repeat=repeat, **fast)
-    report = json.loads((job / "report.json").read_text())
-    broken = report["tiles"][0] | {"tile": HOSTILE, "status": "failed", "error": f"{HOSTILE}: band B02 is damaged"}
-    change(job, status="failed", tiles=[broken, report["tiles"][1]])
+    first, second = report_of(job).done
+    change(job, status="failed", tiles=[failed(first, HOSTILE, f"{HOSTILE}: band B02 is damaged"), second])
     for place in made.glob("jobs/*/*/b"):
         (place / "viewer.html").touch()
         Image.new("RGB", (8, 8), "green").save(place / "preview.png")
@@ -127,12 +136,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("benexp.benchmarking.sweep_report.write_plots", lambda *_: [])
     for repeat, first, second in ((1, 1.0, 2.0), (2, 4.0, 3.0)):
         job = write_job(tmp_path, first, chunk=512, repeat=repeat)
-        tiles = json.loads((job / "report.json").read_text())["tiles"]
-        change(
-            job,
-            tiles=[tile | {"latency_seconds": {"p50": None}, "batches": 1} for tile in tiles],
-            ceiling={"totals": {"seconds": 2.0, "done": 2}},
-        )
+        unknown: dict[str, Any] = {"latency_seconds": dict.fromkeys(("p50", "p90", "p99")), "batches": 1}
+        tiles = [structs.replace(tile, **unknown) for tile in report_of(job).done]
+        change(job, tiles=tiles, ceiling=ceiling(2, 2.0))
         write_job(tmp_path, second, repeat=repeat)
     return tmp_path
 
@@ -155,7 +161,7 @@ def test_the_environment_is_that_of_the_runs(small: Path, monkeypatch: pytest.Mo
     here = environment()
     jobs = reports(small)
     for path in jobs:
-        change(path.parent, environment=here | {"processor": "A <1>"})
+        change(path.parent, environment={**here, "processor": "A <1>"})
     assert join(small, jobs, lambda _: None)
     html = (small / "viewer.html").read_text()
     assert "<td>A &lt;1&gt;</td>" in html and "Of all runs." in html
@@ -185,8 +191,8 @@ def test_a_long_path_of_a_product_that_failed_everywhere_stays_within_the_page(
     monkeypatch.setattr("benexp.benchmarking.sweep_report.write_plots", lambda *_: [])
     for chunk in (512, 2048):
         job = write_job(tmp_path, chunk=chunk)
-        first, second = json.loads((job / "report.json").read_text())["tiles"]
-        change(job, tiles=[first, second | {"status": "failed", "error": f"{'long' * 80} is damaged"}], status="failed")
+        first, second = report_of(job).done
+        change(job, tiles=[first, failed(second, second.tile, f"{'long' * 80} is damaged")], status="failed")
     assert not join(tmp_path, reports(tmp_path), lambda _: None)
     page = visit(tmp_path / "viewer.html").page
     assert page.locator(".warning", has_text="Compared over 1 of 2 products").is_visible()

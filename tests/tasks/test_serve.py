@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from benexp.cli.app import main
+from benexp.records.storage import write_record
 from benexp.report.page import size
 from benexp.serving.server import open_below
 from benexp.serving.start_page import start_page
+from tests.records.builders import configuration, sweep_report
 
 RECORD = {
     "shape": [600, 600],
@@ -110,8 +112,8 @@ def test_a_file_that_vanishes_meanwhile_is_left_out(results: Path, monkeypatch: 
 
 def test_jobs_are_folded_beneath_their_sweep(results: Path) -> None:
     jobs = ["jobs/0123/1", "jobs/0123/2", "jobs/gone/1"]
-    configurations = [{"configuration": "torch <b>, batch 8", "jobs": jobs}, {"configuration": "other", "jobs": []}]
-    (results / "report.json").write_text(json.dumps({"configurations": configurations}))
+    configurations = [configuration("torch <b>, batch 8", jobs=jobs), configuration("other")]
+    write_record(results / "report.json", sweep_report(*configurations))
     second = results / "jobs" / "0123" / "2"
     (second / "a b").mkdir(parents=True)
     (second / "report.json").write_text("{}")
@@ -172,3 +174,10 @@ def test_it_serves_until_it_is_interrupted(results: Path, everywhere: bool) -> N
     assert reached == everywhere
     assert ("whoever reaches this machine can read" in errors) == everywhere
     assert "Traceback" not in errors
+
+
+def test_a_report_of_an_unknown_version_is_named_with_its_sentence(results: Path) -> None:
+    write_record(results / "report.json", sweep_report(configuration("torch"), schema_version=99))
+    page = start_page(results).decode()
+    assert "<p>report.json: has schema version 99, this benexp reads version 1: " in page
+    assert str(results) not in page

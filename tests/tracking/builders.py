@@ -1,8 +1,15 @@
 """Made-up records, as tasks write them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from benexp.measure.environment import environment
+from benexp.records.figures import Interval, Verdict
+from benexp.records.storage import write_record
+from benexp.records.tile import DoneTile, FailedTile, TileRecord, done_tiles
+from tests.records.builders import ceiling, configuration, done_tile, failed_tile, job_report, sweep_report, usage
 
 CONFIG = {
     "task": {"name": "classify"},
@@ -34,45 +41,32 @@ def run_record(folder: Path, **more: Any) -> Path:
     return path
 
 
-def tile(name: str, seconds: float = 2.0, **more: Any) -> dict[str, Any]:
+def tile(name: str, seconds: float = 2.0, **more: Any) -> DoneTile:
     """A tile of a benchmark's report."""
-    usage = {"peak": {"rss_bytes": 10**7}, "peak_rss_bytes": 10**8, "cpu_joules": 5.0, "device_joules": None}
-    return {
-        **{"tile": name, "status": "done", "error": None, "model": "demo", "backend_name": "null", "map_hash": "5"},
-        **{"seconds": seconds, "stage_seconds": {"infer": seconds / 2}, "patches": 40, "km2": 2.0, "usage": usage},
-        **{"latency_seconds": {"p50": seconds / 1000, "p90": None, "p99": None}, "backend": {"provider": "none"}},
-        "verdicts": [{"code": "other-load", "severity": "warning", "sentence": "busy"}],
-        **more,
-    }
+    known: dict[str, Any] = {"backend_name": "null", "backend": {"provider": "none"}, "usage": usage(cpu_joules=5.0)}
+    return done_tile(name, seconds, verdicts=[Verdict("other-load", "warning", "busy")], **known | more)
 
 
-def benchmark_record(folder: Path, *tiles: dict[str, Any], **more: Any) -> Path:
+def failure(name: str, error: str) -> FailedTile:
+    return failed_tile(name, error, backend_name="null")
+
+
+def benchmark_record(folder: Path, *tiles: TileRecord, **more: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    done = [one for one in tiles if one["status"] == "done"]
-    seconds = sum(one["seconds"] for one in done)
-    report = {
-        **{"status": "done", "command": COMMAND, "config": CONFIG, "config_hash": "c", "repeat": 2},
-        **{"environment": MACHINE, "startups": [{"open_seconds": {"load": 0.5}}], "tiles": list(tiles)},
-        "totals": {
-            **{"done": len(done), "failed": len(tiles) - len(done), "seconds": seconds, "peak_rss_bytes": 10**8},
-            **{"patches_per_second": 20.0, "km2_per_second": 1.0},
-        },
-        "ceiling": {"totals": {"km2_per_second": 9.0}},
-    }
+    known: dict[str, Any] = {"config": CONFIG, "command": COMMAND, "repeat": 2, "environment": environment() | MACHINE}
     path = folder / "report.json"
-    path.write_text(json.dumps(report | more))
-    for one in done:
-        run_record(folder / one["tile"])
+    write_record(path, job_report(tiles, **known | {"ceiling": ceiling(1, 2.0, km2=18.0)} | more))
+    for one in done_tiles(list(tiles)):
+        run_record(folder / one.tile)
     return path
 
 
 def sweep_record(folder: Path, *jobs: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    one = {"config_hash": "c", "patches_per_second": {"median": 20.0}, "memory_bytes": 10**8, "flips_per_million": 7.0}
-    report = {
-        **{"status": "done", "environment": MACHINE, "jobs": list(jobs), "configurations": [one], "tiles": []},
-        **{"problems": [], "recommendation": {"config_hash": "c", "sentence": "fastest: null"}},
-    }
+    speed = Interval(20.0, None, None, 1)
+    one = configuration("c", patches_per_second=speed, memory_bytes=10**8, flips_per_million=7.0)
+    report = sweep_report(one, recommended="c", jobs=list(jobs), environment=environment() | MACHINE)
+    report = replace(report, recommendation=replace(report.recommendation, sentence="fastest: null"))
     path = folder / "report.json"
-    path.write_text(json.dumps(report))
+    write_record(path, report)
     return path

@@ -1,25 +1,27 @@
-"""What MLflow is told of made-up records."""
+"""Runs of MLflow from made-up records."""
 
 from pathlib import Path
 from typing import Any
 
-from benexp.tracking.mlflow_run import Told, differences, key, tell, tell_failure
+from benexp.measure.environment import environment
+from benexp.tracking.mlflow_metrics import flips_of_job, key
+from benexp.tracking.mlflow_run import JobFailure, MlflowRun, mlflow_run_of, mlflow_run_of_failure
 from benexp.tracking.sent_records import Record, read
-from tests.tracking.builders import CONFIG, benchmark_record, run_record, sweep_record, tile
+from tests.tracking.builders import CONFIG, benchmark_record, failure, run_record, sweep_record, tile
 
 
-def told(path: Path) -> Told:
+def run_of(path: Path) -> MlflowRun:
     record = read(path)
     assert isinstance(record, Record)
-    return tell(record)
+    return mlflow_run_of(record)
 
 
-def latest(found: Told) -> dict[str, float]:
+def latest(found: MlflowRun) -> dict[str, float]:
     return {name: value for name, value, _ in found.metrics}
 
 
 def test_a_classified_tile(tmp_path: Path) -> None:
-    found = told(run_record(tmp_path / "a"))
+    found = run_of(run_record(tmp_path / "a"))
     assert (found.name, found.status, found.seconds) == ("a", "FINISHED", 2.0)
     assert found.params["chunking.chunk_size"] == "2048"
     assert (found.params["mask.scl"], found.params["tile_folder"]) == ("[3, 8]", "null")
@@ -33,12 +35,12 @@ def test_a_classified_tile(tmp_path: Path) -> None:
 
 
 def test_a_grid_that_was_reused_tells_no_speed(tmp_path: Path) -> None:
-    assert "patches_per_second" not in latest(told(run_record(tmp_path, grid_reused=True)))
+    assert "patches_per_second" not in latest(run_of(run_record(tmp_path, grid_reused=True)))
 
 
 def test_a_benchmark_has_a_step_for_each_tile(tmp_path: Path) -> None:
-    failed = {"tile": "b", "status": "failed", "error": "no B02", "model": "demo", "backend_name": "null"}
-    found = told(benchmark_record(tmp_path, tile("a"), failed, tile("c", 4.0), status="failed"))
+    failed = failure("b", "no B02")
+    found = run_of(benchmark_record(tmp_path, tile("a"), failed, tile("c", 4.0), status="failed"))
     assert (found.name, found.status) == ("null fp32 chunk 2048 stride 60 batch 32 #2", "FAILED")
     assert [(value, step) for name, value, step in found.metrics if name == "tile.seconds"] == [(2.0, 0), (4.0, 2)]
     metrics = latest(found)
@@ -50,8 +52,8 @@ def test_a_benchmark_has_a_step_for_each_tile(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_that_failed_before_it_measured_has_its_error(tmp_path: Path) -> None:
-    failed = {"tile": "", "status": "failed", "error": "no weights", "model": "demo", "backend_name": "null"}
-    found = told(benchmark_record(tmp_path, failed, status="failed", totals=None, startups=[], ceiling=None))
+    failed = failure("", "no weights")
+    found = run_of(benchmark_record(tmp_path, failed, status="failed", totals=None, startups=[], ceiling=None))
     assert (found.status, found.metrics, found.tags["errors"]) == ("FAILED", [], "no weights")
 
 
@@ -59,7 +61,7 @@ def test_a_sweep_has_the_parameters_that_its_jobs_share(tmp_path: Path) -> None:
     other = CONFIG | {"chunking": {"chunk_size": 1024, "stride": 60}}
     benchmark_record(tmp_path / "jobs" / "c" / "1", tile("a"))
     benchmark_record(tmp_path / "jobs" / "d" / "1", tile("a"), config=other)
-    found = told(sweep_record(tmp_path, "jobs/c/1", "jobs/d/1", "jobs/gone/1"))
+    found = run_of(sweep_record(tmp_path, "jobs/c/1", "jobs/d/1", "jobs/gone/1"))
     assert found.params["chunking.stride"] == "60"
     assert "chunking.chunk_size" not in found.params
     recommended = {"patches_per_second": 20, "memory_mb": 100, "flips_per_million": 7}
@@ -69,15 +71,15 @@ def test_a_sweep_has_the_parameters_that_its_jobs_share(tmp_path: Path) -> None:
     sweep, job = read(tmp_path / "report.json"), read(tmp_path / "jobs" / "c" / "1" / "report.json")
     assert sweep
     assert job
-    assert differences(sweep, job) == {"flips_per_million": 7}
+    assert flips_of_job(sweep, job) == {"flips_per_million": 7}
     # One that goes on may come to share fewer.
     benchmark_record(tmp_path / "jobs" / "d" / "1", tile("a"), status="interrupted")
-    assert told(tmp_path / "report.json").params == {}
+    assert run_of(tmp_path / "report.json").params == {}
 
 
 def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
     long: dict[str, Any] = CONFIG | {"backends": ["x" * 7000], "k" * 300: 1}
-    found = told(run_record(tmp_path, config=long, command="benexp " + "y" * 9000))
+    found = run_of(run_record(tmp_path, config=long, command="benexp " + "y" * 9000))
     assert len(found.params["backends"]) == 6000
     assert found.params["backends"].endswith("...")
     assert max(map(len, found.params)) == 250
@@ -86,8 +88,7 @@ def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
 
 
 def test_a_job_without_a_record_tells_its_error() -> None:
-    found = tell_failure(
-        {"task": "classify", "status": "failed", "command": "benexp", "config": CONFIG, "problems": ["no B02"]}
-        | {"seconds": 1.0}
-    )
+    known: dict[str, Any] = {"config": CONFIG, "config_hash": "c", "environment": environment()}
+    failed = JobFailure(task="classify", command="benexp", error="no B02", seconds=1.0, **known)
+    found = mlflow_run_of_failure(failed)
     assert (found.status, found.tags["errors"]) == ("FAILED", "no B02")

@@ -1,4 +1,4 @@
-"""What the process that tells MLflow of runs does with a server that gives it no answer."""
+"""The process that sends runs to MLflow, with a server that gives it no answer."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,9 +28,9 @@ def test_a_server_that_refused_at_the_beginning_is_not_waited_for_again(
     monkeypatch.setattr(recorder, "import_mlflow", lambda: None)
     run_record(tmp_path)
     asked = {"do": "send", "folder": str(tmp_path), "began": 0, "command": COMMAND, "sweep": None, "failure": None}
-    telling = Recorder({"uri": "http://somewhere"})
+    sending = Recorder({"uri": "http://somewhere"})
     for _ in range(2):
-        assert telling.answer(asked) == {"failed": "does not answer"}
+        assert sending.answer(asked) == {"failed": "does not answer"}
     assert tried == ["http://somewhere"]
     # All the same its samples are kept, to be sent later.
     (record,) = find(tmp_path)

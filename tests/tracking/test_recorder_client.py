@@ -1,4 +1,4 @@
-"""Runs go on, and are complete, whatever becomes of MLflow; what it was not told is sent later."""
+"""Runs go on, and are complete, whatever becomes of MLflow; what could not be sent is sent later."""
 
 import contextlib
 import logging
@@ -13,6 +13,7 @@ import pytest
 
 from benexp.cli.app import main
 from benexp.demo.product import write_product
+from benexp.measure.environment import environment
 from benexp.tracking import mlflow_client, recorder_client
 from benexp.tracking.mlflow_client import Destination, UnreachableError
 from benexp.tracking.sent_records import find, samples, sent
@@ -76,9 +77,9 @@ def test_tiles_that_are_done_are_told_of_where_another_failed(
     assert main(["model=demo", "backend=null", *arguments]) == 1
     assert "1 of 2 products failed: b.SAFE" in caplog.text
     (record,) = find(out)
-    told = sent(record, uri)
-    assert told and told.whole
-    # One by itself is told of nobody, and at once.
+    known = sent(record, uri)
+    assert known and known.whole
+    # One by itself is sent nowhere: it is an error at once.
     assert main(command(tmp_path / "products" / "b.SAFE", tmp_path / "b", f"tracking.uri={NOBODY}")) == 1
     assert "not recorded" not in caplog.text
 
@@ -130,7 +131,7 @@ def test_what_was_measured_before_is_no_second_run_and_moves_to_the_sweep_that_g
     benchmark_record(job, tile("a", reused=False))
     (record,) = find(job)
     run_id = destination.send(record, first)
-    benchmark_record(job, tile("a", reused=True), command="benexp again", environment={})
+    benchmark_record(job, tile("a", reused=True), command="benexp again", environment=environment())
     (record,) = find(job)
     assert destination.send(record, second) == run_id
     destination.adopt(record, second, None)

@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from benexp.tracking.sent_records import (
     Record,
     Sent,
@@ -38,6 +40,12 @@ def test_a_benchmarks_tiles_and_copies_are_no_records_of_their_own(tmp_path: Pat
     }
     assert next(iter(found)) == "."
     assert (found["jobs/c/1"].sweep, found["x"].sweep) == (tmp_path, None)
+
+
+def test_a_report_of_an_unknown_version_is_none_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = benchmark_record(tmp_path, tile("a"), schema_version=99)
+    assert path not in [record.path for record in find(tmp_path)]
+    assert f"{path}: has schema version 99, this benexp reads version 1" in caplog.text
 
 
 def test_only_what_was_written_since_is_found(tmp_path: Path) -> None:

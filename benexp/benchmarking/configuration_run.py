@@ -1,0 +1,167 @@
+"""One configuration measured over all products, in processes of its own."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benexp.benchmarking.child_process import ProcessDiedError, messages
+from benexp.benchmarking.code_hash import code_hash
+from benexp.benchmarking.measured_run import Request
+from benexp.config.concurrent_jobs import current_sweep
+from benexp.config.hashing import config_hash, digest
+from benexp.config.schema import Config
+from benexp.core.errors import BenexpError, one_line
+from benexp.mapping.layers import Layer
+from benexp.models.spec import ModelSpec
+from benexp.records.figures import Estimate
+from benexp.records.job import Measurements, Startup, totals_of
+from benexp.records.names import RUN
+from benexp.records.run import RunRecord
+from benexp.records.storage import read_record
+from benexp.records.tile import DoneTile, FailedTile, KnownTile, TileRecord, tile_record
+from benexp.runs.backend_choice import choose_backend
+from benexp.runs.estimate import estimate
+from benexp.runs.inputs import Reading, open_input
+from benexp.runs.plan import plan_run
+
+
+class ConfigurationRun:
+    """One configuration over all products, with the records of those that are done or have failed.
+
+    `surroundings` are the other facts that times depend on: they are measured again where these have changed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        overrides: Sequence[str],
+        spec: ModelSpec,
+        layers: Sequence[Layer],
+        found: Sequence[Path],
+        surroundings: Mapping[str, Any],
+    ) -> None:
+        self._config = config
+        self._backend = choose_backend(config.backend)
+        self._overrides = overrides
+        self._spec = spec
+        self._layers = layers
+        self._found = found
+        self._startups: list[Startup] = []
+        self._tiles: dict[Path, TileRecord] = {}
+        self._estimates: dict[Path, Estimate] = {}
+        about: dict[str, Any] = {
+            "model": spec.name,
+            "weights_hash": spec.weights_hash,
+            "backend_name": self._backend.name,
+            "asked": {key: value for key, value in config.backend.items() if key != "_target_"},
+            "chunking": dataclasses.asdict(config.chunking),
+            "repeat": config.benchmark.repeat,
+            "config_hash": config_hash(config),
+        }
+        code = code_hash([self._backend.kind, *(layer.function for layer in layers)])
+        key = [about, surroundings, code, config.benchmark.warmup]
+        self._known = {
+            product: self._look(KnownTile(tile=product.name, product=str(product), **about), key) for product in found
+        }
+
+    def _look(self, known: KnownTile, key: Sequence[Any]) -> KnownTile:
+        """The record of a product before it is classified, with all that is known once it was opened."""
+        product = Path(known.product)
+        # A product that cannot be opened fails when its turn comes.
+        with (
+            contextlib.suppress(Exception),
+            open_input(product, Reading.of(self._config), self._spec.bands, warn=False) as tile,
+        ):
+            key = [*key, tile.name, tile.fingerprint]
+            takes = estimate(tile, self._config.chunking, self._backend, self._layers, self._spec)
+            self._estimates[product] = takes
+            known = msgspec.structs.replace(
+                known, tile=tile.name, input_bytes=tile.input_bytes, key=digest(key), estimate=takes
+            )
+        return known
+
+    def reuse(self, saved: Measurements, results: Path | None) -> None:
+        """Take over tiles of an earlier report that answer the same question, and whose `results` are still there."""
+        done = {tile.key: tile for tile in saved.done}
+        for product, known in self._known.items():
+            tile = done.get(known.key)
+            if tile and (results is None or _is_there(results, tile)):
+                self._tiles[product] = msgspec.structs.replace(tile, reused=True)
+                self._startups = list(saved.startups)
+
+    def measure(self, products: Sequence[Path], changed: Callable[[TileRecord], None]) -> None:
+        """Classify those of the products that are left; `changed` gets every tile when it is done or has failed."""
+
+        def left() -> list[Path]:
+            return [product for product in products if product not in self._tiles]
+
+        def end(product: Path, found: Mapping[str, Any]) -> None:
+            self._tiles[product] = tile_record(self._known[product], found, current_sweep.get())
+            changed(self._tiles[product])
+
+        def fail(failed: Iterable[Path], reason: str) -> None:
+            for product in failed:
+                end(product, {"status": FailedTile.status, "error": reason})
+
+        try:
+            # Here, or the export's memory would be found in the run's.
+            if left():
+                self._make_artefact()
+        except Exception as error:
+            fail(left(), str(error) if isinstance(error, BenexpError) else f"unexpected {one_line(error)}")
+        while todo := left():
+            begun, moved = None, False
+            taken = [tile.tile for tile in self._tiles.values() if isinstance(tile, DoneTile)]
+            request = Request(self._config, self._overrides, self._found, todo, taken)
+            try:
+                with contextlib.closing(messages("benexp.benchmarking.measured_run", request)) as received:
+                    for message in received:
+                        if "ready" in message:
+                            self._startups.append(msgspec.convert(message["ready"], Startup))
+                        elif "begins" in message:
+                            begun = Path(message["begins"])
+                        elif "ends" in message:
+                            end(Path(message["ends"]), message["found"])
+                            begun, moved = None, True
+                        else:
+                            fail(todo, message["failed"])
+                if left() and not moved:
+                    raise ProcessDiedError("its process ended before its work did")
+            except ProcessDiedError as died:
+                # With no tile begun it would die again; unless it came as far as to end some.
+                fail([begun] if begun else [] if moved else left(), str(died))
+
+    def _make_artefact(self) -> None:
+        plan_run(self._config, self._overrides, self._found, self._backend, spec=self._spec).make_backend()
+
+    @property
+    def left(self) -> list[Estimate]:
+        """The estimates of the products that are neither done nor failed, where they can be made."""
+        return [takes for product, takes in self._estimates.items() if product not in self._tiles]
+
+    @property
+    def tiles(self) -> list[TileRecord]:
+        """Those that are done or have failed, in the products' order."""
+        return [self._tiles[product] for product in self._found if product in self._tiles]
+
+    @property
+    def done(self) -> list[Path]:
+        return [product for product, tile in self._tiles.items() if isinstance(tile, DoneTile)]
+
+    def measurements(self) -> Measurements:
+        return Measurements(startups=self._startups, totals=totals_of(self.tiles), tiles=self.tiles)
+
+
+def _is_there(folder: Path, tile: DoneTile) -> bool:
+    """True where a tile's results are those that were measured, and whole."""
+    path = folder / tile.tile / RUN
+    if not path.exists():
+        return False
+    record = read_record(path, RunRecord)
+    sizes = {path.parent / name: file.bytes for name, file in record.files.items()}
+    whole = all(file.is_file() and file.stat().st_size == size for file, size in sizes.items())
+    return whole and record.map_hash == tile.map_hash
