@@ -48,7 +48,7 @@ def decode(product: Path) -> float:
 def bare_model(product: Path, backend: str, weights: Path | None) -> float:
     """As many patches as the tile has, in batches that are in memory already."""
     from benexp.config.quoting import quote
-    from benexp.config.schema import check
+    from benexp.config.validation import check
     from benexp.mapping.grid import PatchGrid
     from benexp.models.resolve import resolve
     from benexp.models.synthetic import varied_patches

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benexp.config.schema import NOT_IN_HASH, digest
+from benexp.config.hashing import NOT_IN_HASH, digest
 from benexp.core import cores
 from benexp.core.errors import BenexpError
 from benexp.mapping.differences import Differences, differences

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from benexp.config.schema import Config, config_hash
+from benexp.config.hashing import config_hash
+from benexp.config.schema import Config
 from benexp.core.files import locked, replacing
 
 NULL = "benexp.backends.null.NullBackend"

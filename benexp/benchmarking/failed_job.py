@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benexp.config.command import command
-from benexp.config.schema import NOT_IN_HASH, check, config_hash, digest
+from benexp.config.hashing import NOT_IN_HASH, config_hash, digest
+from benexp.config.validation import check
 from benexp.core.errors import BenexpError, one_line
 from benexp.core.files import identity, staging
 from benexp.records.benchmark import REPORT, earlier_report, write_report

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benexp.config.schema import NOT_IN_HASH
+from benexp.config.hashing import NOT_IN_HASH
 
 PLAIN = ("backend", "model.name", "backend.precision", "backend.device")
 """Keys whose value says by itself what it is; they come first."""

@@ -37,7 +37,8 @@ def _failure_reported(
 def _run(
     composed: "DictConfig", overrides: Sequence[str], say: Callable[[str], object], in_sweep: bool
 ) -> list[dict[str, Any]]:
-    from benexp.config.schema import check, config_hash
+    from benexp.config.hashing import config_hash
+    from benexp.config.validation import check
     from benexp.tracking.recorder_client import tracked
 
     config = check(composed)

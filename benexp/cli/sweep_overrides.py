@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from benexp.config.schema import NOT_IN_HASH
+from benexp.config.hashing import NOT_IN_HASH
 
 REPEAT = "benchmark.repeat"
 

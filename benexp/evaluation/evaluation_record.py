@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benexp.config.command import command
-from benexp.config.schema import Config, config_hash
+from benexp.config.hashing import config_hash
+from benexp.config.schema import Config
 from benexp.measure.environment import environment, peak_memory
 
 log = logging.getLogger("benexp")

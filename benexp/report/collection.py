@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from benexp.config.schema import digest
+from benexp.config.hashing import digest
 from benexp.report.stac import (
     CLASSIFICATION,
     COG,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benexp.config.command import command
-from benexp.config.schema import Config, config_hash
+from benexp.config.hashing import config_hash
+from benexp.config.schema import Config
 from benexp.core.classes import CLASSES
 from benexp.core.errors import one_line
 from benexp.core.files import replacing, sync

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benexp.config.schema import Config, digest
+from benexp.config.hashing import digest
+from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
 from benexp.mapping.grid import Chunk, PatchGrid, valid_share
 from benexp.models.spec import ModelSpec

@@ -17,7 +17,8 @@ from benexp.benchmarking.measured_run import Request
 from benexp.benchmarking.sweep_report import joint_report
 from benexp.config.command import command
 from benexp.config.concurrent_jobs import in_company, this_sweep
-from benexp.config.schema import Config, config_hash, digest
+from benexp.config.hashing import config_hash, digest
+from benexp.config.schema import Config
 from benexp.core.errors import BenexpError, one_line
 from benexp.core.files import staging
 from benexp.measure.environment import environment

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from benexp.backends.base import Backend
 from benexp.backends.null import NullBackend
 from benexp.config.concurrent_jobs import in_company
-from benexp.config.schema import Config, digest
+from benexp.config.hashing import digest
+from benexp.config.schema import Config
 from benexp.core import cores
 from benexp.core.classes import NAMES
 from benexp.core.clocks import StageClocks

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benexp.config.command import command
-from benexp.config.schema import Config, Tracking, config_hash
+from benexp.config.hashing import config_hash
+from benexp.config.schema import Config, Tracking
 from benexp.core.errors import BenexpError
 from benexp.tracking.sent_records import find, forget_parent
 

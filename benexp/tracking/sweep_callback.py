@@ -16,7 +16,7 @@ class OpenSweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         # Hydra instantiates callbacks for every command, which must be quick.
-        from benexp.config.schema import check
+        from benexp.config.validation import check
         from benexp.core.errors import BenexpError
         from benexp.tracking.recorder_client import is_wanted, open_sweep
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benexp.config.schema import digest
+from benexp.config.hashing import digest
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.measure.environment import environment
 from benexp.runs.outputs import describe_file

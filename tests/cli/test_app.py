@@ -8,8 +8,9 @@ import pytest
 
 from benexp import BenexpError, classify
 from benexp.cli.app import main
+from benexp.cli.help import usage
 from benexp.cli.wording import explain
-from benexp.config.groups import groups, usage
+from benexp.config.groups import groups
 from benexp.config.quoting import quote
 
 AWKWARD = [
@@ -49,7 +50,7 @@ def test_paths_pass_the_check_as_they_are(path: str) -> None:
     from hydra import compose, initialize_config_dir
 
     from benexp.config.groups import conf_folder
-    from benexp.config.schema import check
+    from benexp.config.validation import check
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         composed = compose("config", [quote(f"output_folder={path}"), "model=demo"])

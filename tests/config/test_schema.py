@@ -10,8 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benexp.config.groups import conf_folder, groups
+from benexp.config.hashing import config_hash
 from benexp.config.quoting import quote
-from benexp.config.schema import Config, check, config_hash
+from benexp.config.schema import Config
+from benexp.config.validation import check
 from benexp.core.errors import BenexpError
 from benexp.runs.backend_setup import backend_class
 

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from benexp import BenexpError, classify
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
-from benexp.config.schema import Config, check
+from benexp.config.schema import Config
+from benexp.config.validation import check
 from benexp.core.window import Window
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec

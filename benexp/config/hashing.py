@@ -1,0 +1,27 @@
+"""Hashes of configurations, which tell whether two runs were asked for the same."""
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from benexp.config.schema import Config
+
+NOT_IN_HASH = (
+    *("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "recommend", "serve"),
+    "execution",
+)
+"""The keys that say where things are, and how runs are carried out, tracked and measured."""
+
+
+def config_hash(config: Config) -> str:
+    """The digest of a configuration without the keys of NOT_IN_HASH."""
+    asked = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(asked, dict)
+    return digest({str(key): value for key, value in asked.items() if key not in NOT_IN_HASH})
+
+
+def digest(value: Any) -> str:
+    """sha256 of anything that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
