@@ -50,11 +50,16 @@ def open_input(product: Path, config: Config, bands: Sequence[str], *, warn: boo
         open_product(product),
         bands,
         offset=config.offset,
+        offset_override=config.offset_override,
+        keep_saturated=config.saturated == "keep",
         region=dataclasses.asdict(region) if region.pixels or region.bbox else None,
         scl_mask=tuple(config.mask.scl),
     )
     for warning in tile.warnings if warn else ():
         log.warning("%s: %s", tile.name, warning)
+    if warn and config.input_dir and tile.offset_decision.filled_in:
+        # One number for many products: each that it stands in for is named.
+        log.warning("%s: states no offset of its own: offset=%s is used", tile.name, config.offset)
     return tile
 
 

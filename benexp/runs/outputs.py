@@ -35,8 +35,8 @@ PICTURE = 2800
 """Pixels a side of pictures at most: a quarter of a full tile, which JPEG2000 decodes at a sixteenth of the cost."""
 
 
-def tags(config: Config, spec: ModelSpec) -> dict[str, str]:
-    """What every raster says of the model and the settings it was made with."""
+def tags(config: Config, spec: ModelSpec, tile: Tile) -> dict[str, str]:
+    """The tags of every raster: the model, the settings, and notable facts about the input."""
     return {
         "BENEXP_VERSION": __version__,
         "MODEL": spec.name,
@@ -44,6 +44,7 @@ def tags(config: Config, spec: ModelSpec) -> dict[str, str]:
         "WEIGHTS": spec.source if spec.trained else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
         "STRIDE": str(config.chunking.stride),
         "BLEND": config.chunking.blend,
+        **tile.tags,
     }
 
 
@@ -62,6 +63,7 @@ def describe_work(
         "config_hash": config_hash(config),
         "model": {key: value for key, value in dataclasses.asdict(spec).items() if key != "path"},
         "offsets": tile.offsets,
+        "offset_source": tile.offset_decision.source,
         "patches": {"all": grid.classified.size, "classified": int(grid.classified.sum())},
         "valid_pixels": int(grid.valid.sum()),
         "warnings": list(tile.warnings),

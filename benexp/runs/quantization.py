@@ -81,6 +81,7 @@ def calibration_of(products: Sequence[Path], config: Config, spec: ModelSpec) ->
                 "tiles": keys,
                 "region": dataclasses.asdict(config.region),
                 "mask": sorted(config.mask.scl),
+                "saturated": config.saturated,
                 "patches": config.calibration.patches,
                 "patch_size": spec.patch_size,
                 "bands": spec.bands,

@@ -246,6 +246,7 @@ class Job:
                 "bands": self.spec.bands,
                 "offsets": tile.offsets,
                 "mask": sorted(self.config.mask.scl),
+                "saturated": self.config.saturated,
                 "stride": chunking.stride,
                 "patch_size": chunking.patch_size,
                 "min_valid": chunking.min_valid,
@@ -278,7 +279,7 @@ class Job:
             # Else the next run would go on from them, and come to the same.
             unfinished.remove()
             raise
-        for warning in (warnings := [*content.gaps(grid), *content.warnings(tile.offsets)]):
+        for warning in (warnings := [*content.gaps(grid), *content.warnings(tile.offset_decision)]):
             log.warning("%s: %s", tile.name, warning)
         about = {
             "grid_key": key,
@@ -327,7 +328,7 @@ class Job:
         self, tile: Tile, grid: ProbabilityGrid, folder: Path, about: dict[str, Any], clocks: StageClocks
     ) -> tuple[Rendered, list[Path]]:
         """Write all rasters; what was written, sidecars before the GeoTIFF that they belong to."""
-        tags = outputs.tags(self.config, self.spec) | {
+        tags = outputs.tags(self.config, self.spec, tile) | {
             "BACKEND": backend_name(self.config.backend),
             "PRECISION": str(about["backend"]["precision"]),
         }

@@ -189,7 +189,7 @@ class _Comparison:
         """The differences, and the files of their map: the GeoTIFF last."""
         # Whatever the precision: at int8's own, nearly every flip would be called a tie.
         tolerance = self.config.export.tolerance["fp32"]
-        tags = outputs.tags(self.config, self.spec) | {
+        tags = outputs.tags(self.config, self.spec, tile) | {
             "REFERENCE": self.entries[0].label,
             "CANDIDATE": entry.label,
             "TIE_TOLERANCE": f"{tolerance:g}",
