@@ -58,7 +58,7 @@ def main() -> None:
     means = torch.tensor(spec.means)[:, None, None]
     stds = torch.tensor(spec.stds)[:, None, None]
     product = open_product(args.product)
-    offsets = product.offsets or {}
+    offsets = (product.metadata and product.metadata.offsets) or {}
     files = [rasterio.open(product.bands[band].path) for band in spec.bands]
     height, width = files[0].shape
     window_1d = np.sin(np.pi * (np.arange(PATCH) + 0.5) / PATCH) ** 2

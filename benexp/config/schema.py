@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 INTEGRITY = ("auto", "checksum", "structure", "none")
+SATURATED = ("mask", "keep")
 FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SPLITS = ("train", "validation", "test")
@@ -236,6 +237,8 @@ class Config:
     offset: Any = field(
         default="auto", metadata=limit(_is_offset, "auto, none or a whole number between -65536 and 65536")
     )
+    offset_override: bool = False
+    saturated: str = field(default="mask", metadata=one_of(*SATURATED))
     region: Region = field(default_factory=Region)
     mask: Mask = field(default_factory=Mask)
     integrity: str = field(default="auto", metadata=one_of(*INTEGRITY))

@@ -161,7 +161,7 @@ class Comparison:
         """The differences, and the files of their map: the GeoTIFF last."""
         # Whatever the precision: at int8's own, nearly every flip would be called a tie.
         tolerance = self.plan.tolerances["fp32"]
-        raster_tags = tags(self.plan) | {
+        raster_tags = tags(self.plan, tile) | {
             "REFERENCE": self.entries[0].label,
             "CANDIDATE": entry.label,
             "TIE_TOLERANCE": f"{tolerance:g}",

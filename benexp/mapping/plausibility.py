@@ -1,12 +1,13 @@
 """Plausibility of pixels and answers: checks that need no reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from benexp.core.errors import BenexpError
 from benexp.mapping.grid import ProbabilityGrid
+from benexp.products.offsets import OffsetDecision
 
 STEP = 3
 """The step between the rows, and between the columns, that are looked at."""
@@ -18,10 +19,14 @@ _BIN = 10
 """DN that are counted as one."""
 _BINS = 200
 """Bins there are; the last one takes all that is brighter, too."""
-_HEAD = 5
+_HEAD = 6
 """Numbers that a tally has before its bins."""
 FEW = 0.001
 """The share of pixels that may be darker than the offset alone, where it was left in."""
+DARK = 400
+"""DN above the offset at which the darkest hundredth of a band ends at most, unless the whole scene is bright."""
+CLIPPED = 0.02
+"""The share of a band's pixels that may be 0 or less after the offset: some water and shadows are."""
 GAPS = 0.05
 """The share of the pixels of other bands that a band may lack: bands end a little apart at the edge of a swath."""
 HARDLY = 0.01
@@ -32,7 +37,8 @@ def tally(pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> npt.N
     """A summary of a window of model DN [bands, h, w], 0 where a band has no data, and of its `valid` pixels [h, w].
 
     [bands, n]: the lowest and the highest; how many pixels were looked at, in how many of them any band has data, and
-    in how many of those this one has none; then how many pixels are in each bin.
+    in how many of those this one has none; how many are 1, to which DN of 0 and less are clipped; then how many pixels
+    are in each bin.
     """
     looked = pixels[:, ::STEP, ::STEP]
     seen = looked[:, valid[::STEP, ::STEP]]
@@ -42,6 +48,7 @@ def tally(pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> npt.N
     some = looked.any(0)
     made[:, 2], made[:, 3] = some.size, some.sum()
     made[:, 4] = made[:, 3] - np.count_nonzero(looked, axis=(1, 2))
+    made[:, 5] = np.count_nonzero(seen == 1, axis=1)
     for counts, values in zip(made[:, _HEAD:], seen, strict=True):
         counts += np.bincount(np.minimum(values // _BIN, _BINS - 1), minlength=_BINS)
     return made
@@ -57,6 +64,7 @@ class Content:
         self._high = np.zeros(len(self._bands), np.int64)
         self._looked = self._some = 0
         self._lacks = np.zeros(len(self._bands), np.int64)
+        self._ones = np.zeros(len(self._bands), np.int64)
 
     def add(self, tally: npt.NDArray[np.int64]) -> None:
         """Take in a tally of the same bands."""
@@ -65,12 +73,18 @@ class Content:
         self._looked += int(tally[0, 2])
         self._some += int(tally[0, 3])
         self._lacks += tally[:, 4]
+        self._ones += tally[:, 5]
         self._counts += tally[:, _HEAD:]
 
     def check(self, grid: ProbabilityGrid) -> None:
-        """Raise BenexpError where no patch of the grid was classified and a band without data is why."""
-        missing = self._missing(0.5)
-        if missing and not grid.classified.any():
+        """Raise BenexpError where no patch of the grid was classified, for want of data in a band or in all of them."""
+        if grid.classified.any():
+            return
+        if not self._some:
+            raise BenexpError(
+                "there is no data: all pixels are nodata, or outside the bands: give another region or tile"
+            )
+        if missing := self._missing(0.5):
             raise BenexpError(f"no patch can be classified: {_told(missing)}: see whether the file is right")
 
     def gaps(self, grid: ProbabilityGrid) -> list[str]:
@@ -93,8 +107,8 @@ class Content:
         lacks = self._lacks / self._some
         return [(band, float(part)) for band, part in zip(self._bands, lacks, strict=True) if part > share]
 
-    def warnings(self, offsets: Mapping[str, int]) -> list[str]:
-        """Implausible content, a sentence each; `offsets` by band are those that were applied."""
+    def warnings(self, decision: OffsetDecision) -> list[str]:
+        """Implausible content, a sentence each, once the offsets of `decision` were applied."""
         total = int(self._counts[0].sum())
         if total < ENOUGH:
             return []
@@ -103,21 +117,44 @@ class Content:
             for band, low, high in zip(self._bands, self._low, self._high, strict=True)
             if low == high
         ]
-        if not any(offsets.values()) and not found:
-            below = self._counts[:, : (OFFSET - 50) // _BIN].sum(1) / total
-            darkest = int(np.argmin((np.cumsum(self._counts, 1) < 0.01 * total).sum(1)))
-            dark = _BIN * int((np.cumsum(self._counts[darkest]) < 0.01 * total).sum())
-            if (below < FEW).all() and dark < OFFSET + 400:
-                found.append(
-                    f"hardly a pixel is darker than {OFFSET} (the darkest hundredth of {self._bands[darkest]} ends at "
-                    f"{dark}), and no offset was applied: if these are products since January 2022, set offset=-1000"
-                )
+        if not any(decision.offsets.values()) and not found:
+            found += self._left_in(total, decision)
+        shares = self._ones / total
+        clipped = [
+            f"{band} ({100 * share:.0f} %)"
+            for band, share in zip(self._bands, shares, strict=True)
+            if share > CLIPPED and decision.offsets.get(band, 0) < 0
+        ]
+        if clipped:
+            found.append(
+                f"pixels are 0 or less after the offset, and set to 1, in {', '.join(clipped)}: unless they "
+                f"are water or shadows, the files do not have the offset any more ({decision.source})"
+            )
         return found
+
+    def _left_in(self, total: int, decision: OffsetDecision) -> list[str]:
+        """A warning where the pixels look as if an offset was left in.
+
+        Scenes of clouds and snow can look like that without one: they are warned about unless the product's own
+        metadata state that there is none.
+        """
+        below = self._counts[:, : (OFFSET - 50) // _BIN].sum(1) / total
+        darkest = int(np.argmin((np.cumsum(self._counts, 1) < 0.01 * total).sum(1)))
+        end = int((np.cumsum(self._counts[darkest]) < 0.01 * total).sum())
+        bright = _BIN * end >= OFFSET + DARK
+        if (below >= FEW).any() or (bright and decision.stated_by_metadata):
+            return []
+        where = f"ends at {_BIN * end}" if end < _BINS - 1 else f"is brighter than {_BIN * end}"
+        return [
+            f"hardly a pixel is darker than {OFFSET} (the darkest hundredth of {self._bands[darkest]} {where}), and no "
+            f"offset was applied ({decision.source}): unless these are "
+            f"{'clouds or snow' if bright else 'products from before 2022'}, set offset=-1000"
+        ]
 
 
 def _told(missing: Sequence[tuple[str, float]]) -> str:
     parts = ", ".join(f"{band} ({100 * share:.0f} %)" for band, share in missing)
-    return f"pixels that other bands have are nodata in {parts}"
+    return f"pixels that other bands have are nodata or saturated in {parts}"
 
 
 def check_answers(grid: ProbabilityGrid, what: str) -> None:

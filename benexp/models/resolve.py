@@ -6,7 +6,7 @@ from typing import Any
 
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
-from benexp.models.published import CONFIG, WEIGHTS, check_folder, sha256
+from benexp.models.published import CONFIG, WEIGHTS, check_folder, read_configuration, sha256
 from benexp.models.random_weights import random_checkpoint
 from benexp.models.spec import ModelSpec
 from benexp.models.statistics import band_statistics
@@ -16,7 +16,8 @@ DEMO_MODEL = Path(__file__).parents[1] / "demo" / "model"
 """The folder of the small model that travels in the package."""
 
 _ONE_SIZE = ("vit_", "mixer_")
-_TRAINED_SIZE = 120
+_PUBLISHED_SIZE = 120
+"""Pixels a side of the patches of BigEarthNet, which the published models were trained on."""
 
 
 def resolve(model: Mapping[str, Any], *, patch_size: int = 120, seed: int = 0) -> ModelSpec:
@@ -34,13 +35,14 @@ def resolve(model: Mapping[str, Any], *, patch_size: int = 120, seed: int = 0) -
     architecture = _needed(model, "architecture")
     bands = tuple(_needed(model, "bands"))
     means, stds = band_statistics(bands)
-    if architecture.startswith(_ONE_SIZE) and patch_size != _TRAINED_SIZE:
-        raise BenexpError(f"chunking.patch_size={patch_size}: {architecture} takes {_TRAINED_SIZE} and nothing else")
+    if architecture.startswith(_ONE_SIZE) and patch_size != _PUBLISHED_SIZE:
+        raise BenexpError(f"chunking.patch_size={patch_size}: {architecture} takes {_PUBLISHED_SIZE} and nothing else")
     revision = None
     if weights == "hub":
         from benexp.models.hub import fetch
 
         source = _needed(model, "repo_id")
+        _check_trained_size(patch_size, _PUBLISHED_SIZE, model["name"])
         folder, revision = fetch(source, model.get("revision") or "main")
     elif weights == "folder":
         folder, source = _folder(model)
@@ -48,6 +50,9 @@ def resolve(model: Mapping[str, Any], *, patch_size: int = 120, seed: int = 0) -
         folder = random_checkpoint(architecture, bands, seed)
         source = f"random weights, seed {seed}"
     check_folder(folder, architecture, bands)
+    if weights == "folder":
+        size = read_configuration(folder).get("image_size", _PUBLISHED_SIZE)
+        _check_trained_size(patch_size, size, model["name"])
     return ModelSpec(
         name=model["name"],
         architecture=architecture,
@@ -63,6 +68,15 @@ def resolve(model: Mapping[str, Any], *, patch_size: int = 120, seed: int = 0) -
         path=folder,
         trained=weights != "random",
     )
+
+
+def _check_trained_size(patch_size: int, trained: int, name: str) -> None:
+    """Raise BenexpError for patches of another size: the network takes them, and its map is wrong."""
+    if patch_size != trained:
+        raise BenexpError(
+            f"chunking.patch_size={patch_size}: {name} was trained on patches of {trained} px: leave it at {trained} "
+            "(random weights take other sizes)"
+        )
 
 
 def _needed(model: Mapping[str, Any], key: str) -> Any:

@@ -11,8 +11,8 @@ from benexp.core.files import is_text
 
 PIECE = 1 << 20
 """Bytes per read."""
-XML_LIMIT = 4 * 1024 * 1024
-"""Bytes of an XML document at most: real ones have less than 1 MB, and a parsed one takes 100 times its size."""
+DOCUMENT_LIMIT = 4 * 1024 * 1024
+"""Bytes of an XML or JSON document at most: real ones have less than 1 MB, and parsing takes 100 times its size."""
 FREE_SIZE = 64 * 1024 * 1024
 """Unpacked bytes of a zip's member up to which its packing ratio does not matter."""
 LARGEST_RATIO = 200
@@ -69,10 +69,10 @@ class Container:
         """The file's path for messages."""
         return f"{self.path / name}"
 
-    def read_xml(self, name: str) -> bytes:
-        """The content of an XML file. Raises BenexpError if it is larger than XML_LIMIT or cannot be read."""
+    def read_document(self, name: str) -> bytes:
+        """The content of an XML or JSON file. Raises BenexpError if it exceeds DOCUMENT_LIMIT or cannot be read."""
         try:
-            if self.size(name) > XML_LIMIT:
+            if self.size(name) > DOCUMENT_LIMIT:
                 raise BenexpError(f"{self.where(name)} has {self.size(name)} bytes: that is no product metadata")
             with self.open(name) as file:
                 return file.read()

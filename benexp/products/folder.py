@@ -1,7 +1,8 @@
 """Flat folders of band files: `B02.tif`, `*_B02.jp2`, `*_B02_10m.jp2`; with SCL and MTD XML where there are."""
 
 from benexp.products.container import Container
-from benexp.products.product import BandFile, Product, make_product, parse_band_file
+from benexp.products.names import parse_band_file
+from benexp.products.product import BandFile, Product, make_product
 
 
 def band_files(container: Container) -> list[BandFile]:

@@ -80,7 +80,7 @@ def manifest_checksums(container: Container) -> dict[str, tuple[str, str]]:
         return {}
     where = container.where(MANIFEST)
     found = {}
-    for stream in parse_xml(container.read_xml(MANIFEST), where).iter("byteStream"):
+    for stream in parse_xml(container.read_document(MANIFEST), where).iter("byteStream"):
         location, checksum = stream.find("fileLocation"), stream.find("checksum")
         if location is None or checksum is None:
             continue

@@ -31,7 +31,7 @@ _BAND_OF_ID = {str(number): band for number, band in enumerate(BAND_IDS)}
 _QUANTIFICATION = ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
 _METADATA_NAME = re.compile(r"(^|_)MTD_(MSI|SAF)L(1C|2A)[^/]*\.xml$")
 _BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)(?=_|$)")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # After the product's level, in front of older products' end of sensing, after a band file's tile.
 _TIME_IN_NAME = re.compile(r"(?:_MSIL(?:1C|2A)_|_V|(?:^|[/_])T\d\d[A-Z]{3}_)(\d{8}T\d{6})(?=_)")
 _BASELINE = re.compile(r"^([0-9][0-9])\.([0-9][0-9])$")
@@ -62,7 +62,7 @@ def read_metadata(container: Container) -> Metadata | None:
     found = [name for name in container.names if "/" not in name and _METADATA_NAME.search(name)]
     if len(found) > 1:
         raise BenexpError(f"{container.path} holds two metadata files ({', '.join(found)}): leave the one of the bands")
-    return parse_metadata(container.read_xml(found[0]), found[0], container.where(found[0])) if found else None
+    return parse_metadata(container.read_document(found[0]), found[0], container.where(found[0])) if found else None
 
 
 def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
@@ -102,7 +102,7 @@ def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
         baseline=baseline,
         offsets=listed or no_offset(baseline),
         quantification=scale,
-        sensed=started if _TIME.fullmatch(started) else None,
+        sensed=started if TIME.fullmatch(started) else None,
         file=file,
     )
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from benexp.products.container import Container
 from benexp.products.folder import band_files, open_folder
-from benexp.products.metadata import BAND_IDS
-from benexp.products.product import Product, parse_band_file
+from benexp.products.names import parse_band_file
+from benexp.products.product import Product
 
 # v1: S2A_MSIL2A_20170613T101031_87_48 (times of five digits occur)
 # v2: S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43
@@ -24,5 +24,5 @@ def is_patch_name(name: str) -> bool:
 
 
 def open_patch(container: Container) -> Product:
-    """The product of a patch folder: L2A without an offset, as BigEarthNet made them all."""
-    return replace(open_folder(container), level="patch", offsets=dict.fromkeys(BAND_IDS, 0))
+    """The product of a patch folder."""
+    return replace(open_folder(container), level="patch")

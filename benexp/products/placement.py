@@ -69,6 +69,8 @@ def place(window: Window, raster: Raster, grid: Affine) -> Placed:
 def check_raster(raster: Raster) -> None:
     """Check that a raster is a band on a north-up grid of 10, 20 or 60 m with a CRS. Raises BenexpError if not."""
     path, transform = raster.file.path, raster.transform
+    if raster.dtype == "uint8" and raster.file.name != "SCL":
+        raise BenexpError(f"{path} is uint8, a picture for display: give the uint16 band of the product")
     if raster.dtype not in ("uint8", "uint16"):
         raise BenexpError(f"{path} is {raster.dtype}: Sentinel-2 bands are uint16, as in the archive's products")
     if raster.crs is None:

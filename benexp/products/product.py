@@ -1,27 +1,19 @@
 """A product of any layout: its named band files, and the facts known about their radiometry."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from benexp.core.errors import BenexpError
 from benexp.products.container import Container
-from benexp.products.metadata import MODEL_QUANTIFICATION, Metadata, baseline_of, no_offset, read_metadata, sensed_in
+from benexp.products.metadata import MODEL_QUANTIFICATION, Metadata, baseline_of, read_metadata, sensed_in
+from benexp.products.names import NATIVE, one_digit_hint
+from benexp.products.stac_item import StacItem, read_items
 
 Level = Literal["L2A", "L1C", "folder", "patch"]
 
-NATIVE = {
-    **dict.fromkeys(("B02", "B03", "B04", "B08"), 10),
-    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12", "SCL"), 20),
-    **dict.fromkeys(("B01", "B09", "B10"), 60),
-}
-"""Metres per pixel where a file's name does not say."""
-
-_BAND_FILE = re.compile(
-    r"^(?P<prefix>.*_)?(?P<band>B0[1-9]|B1[0-2]|B8A|SCL)(_(?P<resolution>10|20|60)m)?\.(jp2|j2k|tiff?)$", re.IGNORECASE
-)
+L1C_WARNING = "L1C (top of atmosphere): the models were trained on L2A, so expect a worse map"
 
 
 @dataclass(frozen=True)
@@ -51,8 +43,6 @@ class Product:
     bands: Mapping[str, BandFile]
     """The finest file of every band."""
     scl: BandFile | None
-    offsets: Mapping[str, int] | None
-    """Per band, to be added to its DN; None where nothing says what it is."""
     quantification: int
     """DN per unit of reflectance."""
     baseline: str | None
@@ -62,32 +52,19 @@ class Product:
     warnings: tuple[str, ...]
     container: Container
     metadata: Metadata | None
+    items: tuple[StacItem, ...]
+    """STAC items beside the bands."""
+    names: tuple[str, ...]
+    """The names that state facts: of the product, its granule and its files."""
 
     def band_files(self, bands: Sequence[str]) -> list[BandFile]:
         """The files of these bands. Raises BenexpError naming those that are missing and what there is."""
         missing = [band for band in bands if band not in self.bands]
         if missing:
             seen = ", ".join(Path(band.file).name for band in self.bands.values())
-            raise BenexpError(f"{self.path} lacks the bands {', '.join(missing)} (found: {seen})")
+            hint = one_digit_hint(self.container.names)
+            raise BenexpError(f"{self.path} lacks the bands {', '.join(missing)} (found: {seen}){hint}")
         return [self.bands[band] for band in bands]
-
-
-class BandName(NamedTuple):
-    """The parts of a band file's name."""
-
-    prefix: str
-    band: str
-    resolution: int | None
-
-
-def parse_band_file(file: str) -> BandName | None:
-    """The parts of a file's name if it is a band's: `R10m/T33_B02_10m.jp2` -> T33, B02, 10."""
-    match = _BAND_FILE.match(file.rpartition("/")[2])
-    if not match:
-        return None
-    return BandName(
-        (match["prefix"] or "").removesuffix("_"), match["band"].upper(), int(match["resolution"] or 0) or None
-    )
 
 
 def finest(files: Iterable[BandFile], where: Path) -> dict[str, BandFile]:
@@ -110,22 +87,30 @@ def make_product(
     bands = finest(files, container.path)
     scl = bands.pop("SCL", None)
     metadata = read_metadata(container)
-    baseline = metadata.baseline if metadata and metadata.baseline else baseline_of(*names)
-    if metadata.level == "L1C" if metadata else any("L1C_" in name for name in names):
+    items, warnings = read_items(container)
+    # Only L1C has band 10.
+    if metadata.level == "L1C" if metadata else "B10" in bands or _says_l1c(names, items):
         level = "L1C"
+        warnings = (L1C_WARNING, *warnings)
+    baselines = [metadata.baseline if metadata else None, baseline_of(*names), *(item.baseline for item in items)]
+    times = [metadata.sensed if metadata else None, sensed_in(*names), *(item.sensed for item in items)]
     return Product(
         name=name or container.name,
         path=container.path,
         level=level,
         bands=bands,
         scl=scl,
-        offsets=metadata.offsets if metadata and metadata.offsets else no_offset(baseline),
         quantification=metadata.quantification if metadata else MODEL_QUANTIFICATION,
-        baseline=baseline,
-        sensed=(metadata and metadata.sensed) or sensed_in(*names),
-        warnings=("L1C (top of atmosphere): the models were trained on L2A, so expect a worse map",)
-        if level == "L1C"
-        else (),
+        baseline=next(filter(None, baselines), None),
+        sensed=next(filter(None, times), None),
+        warnings=warnings,
         container=container,
         metadata=metadata,
+        items=items,
+        names=tuple(names),
     )
+
+
+def _says_l1c(names: Sequence[str], items: Sequence[StacItem]) -> bool:
+    every = (*names, *(name for item in items for name in item.names))
+    return any(item.is_l1c for item in items) or any("L1C_" in name for name in every)

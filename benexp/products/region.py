@@ -1,5 +1,6 @@
 """A part of a tile, given by pixels or by a bounding box, as a window."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,16 +26,18 @@ def resolve_region(region: Mapping[str, Any] | None, shape: tuple[int, int], crs
     given = {key: value for key, value in (region or {}).items() if value is not None}
     if "pixels" in given and "bbox" in given:
         raise BenexpError("region.pixels and region.bbox are both given: leave one of them")
+    hint = ""
     if "pixels" in given:
         row, col, height, width = (round(number) for number in _four(given, "pixels", "row, col, height, width"))
         top, left, bottom, right = row, col, row + height, col + width
         key = "pixels"
     elif "bbox" in given:
-        west, south, east, north = _four(given, "bbox", "west, south, east, north")
-        if "crs" in given:
-            west, south, east, north = _project(given["crs"], crs, (west, south, east, north))
-        top, left = (math.floor(edge + SNAP) for edge in _pixel(transform, west, north))
-        bottom, right = (math.ceil(edge - SNAP) for edge in _pixel(transform, east, south))
+        box = _four(given, "bbox", "west, south, east, north")
+        hint = _degrees_hint(box, given.get("crs"), shape, crs, transform)
+        try:
+            top, left, bottom, right = _pixels_of_box(box, given.get("crs"), crs, transform)
+        except BenexpError as error:
+            raise BenexpError(f"{error}{hint}") from error
         key = "bbox"
     else:
         return Window(0, 0, *shape)
@@ -45,9 +48,32 @@ def resolve_region(region: Mapping[str, Any] | None, shape: tuple[int, int], crs
         east, south = west + shape[1] * transform.a, north + shape[0] * transform.e
         raise BenexpError(
             f"region.{key}={list(given[key])} lies outside the tile of {shape[0]} x {shape[1]} pixels, "
-            f"west {west:.0f}, south {south:.0f}, east {east:.0f}, north {north:.0f} in {crs.to_string()}"
+            f"west {west:.0f}, south {south:.0f}, east {east:.0f}, north {north:.0f} in {crs.to_string()}{hint}"
         )
     return window
+
+
+def _pixels_of_box(box: Sequence[float], name: str | None, crs: CRS, transform: Affine) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of a box in the reference system `name` (None: the tile's), snapped outward."""
+    west, south, east, north = _project(name, crs, box) if name else box
+    top, left = (math.floor(edge + SNAP) for edge in _pixel(transform, west, north))
+    bottom, right = (math.ceil(edge - SNAP) for edge in _pixel(transform, east, south))
+    return top, left, bottom, right
+
+
+def _degrees_hint(box: Sequence[float], name: str | None, shape: tuple[int, int], crs: CRS, transform: Affine) -> str:
+    """A hint where the box meets the tile as degrees, or with latitude and longitude swapped; else empty."""
+    if max(map(abs, box)) > 180:
+        return ""
+    west, south, east, north = box
+    for sides, swapped in ((box, False), ((south, west, north, east), True)):
+        with contextlib.suppress(BenexpError):
+            top, left, bottom, right = _pixels_of_box(sides, name or "EPSG:4326", crs, transform)
+            if top < shape[0] and left < shape[1] and bottom > 0 and right > 0:
+                order = f"longitude comes first, region.bbox=[{','.join(f'{n:g}' for n in sides)}]" if swapped else ""
+                system = "" if name else "it is in degrees, which need region.crs=EPSG:4326"
+                return "; " + ", and ".join(filter(None, (system, order)))
+    return ""
 
 
 def _pixel(transform: Affine, x: float, y: float) -> tuple[float, float]:
@@ -63,7 +89,7 @@ def _four(region: Mapping[str, Any], key: str, order: str) -> list[float]:
     return [float(number) for number in numbers]
 
 
-def _project(name: str, target: CRS, box: tuple[float, ...]) -> tuple[float, ...]:
+def _project(name: str, target: CRS, box: Sequence[float]) -> Sequence[float]:
     try:
         bounds = transform_bounds(CRS.from_user_input(name), target, *box)
     except (RasterioError, ValueError) as error:

@@ -4,7 +4,8 @@ import re
 
 from benexp.core.errors import BenexpError
 from benexp.products.container import Container
-from benexp.products.product import BandFile, Product, make_product, parse_band_file
+from benexp.products.names import parse_band_file
+from benexp.products.product import BandFile, Product, make_product
 
 _IMAGE = re.compile(r"^GRANULE/(?P<granule>[^/]+)/IMG_DATA/(R(?P<resolution>\d\d)m/)?[^/]+$")
 

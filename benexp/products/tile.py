@@ -18,7 +18,8 @@ from benexp.core.errors import BenexpError
 from benexp.core.window import Window
 from benexp.products.blocks import BlockReader, Interest, Key, Raster, inspect
 from benexp.products.finding import open_product
-from benexp.products.offsets import resolve_offsets
+from benexp.products.names import NATIVE
+from benexp.products.offsets import OffsetDecision, decide_offsets
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
 from benexp.products.product import Product
 from benexp.products.radiometry import dn_table, keep_table
@@ -37,6 +38,8 @@ def open_tile(
     bands: Sequence[str],
     *,
     offset: int | str = "auto",
+    offset_override: bool = False,
+    keep_saturated: bool = False,
     region: Mapping[str, Any] | None = None,
     scl_mask: Sequence[int] = (),
     threads: int | None = None,
@@ -44,10 +47,12 @@ def open_tile(
 ) -> "Tile":
     """Open these bands of a product, in this order, as one tile; use it in a with statement.
 
-    `offset` is `auto`, `none` or a number (see resolve_offsets), `region` a part of the tile (see resolve_region),
-    `scl_mask` the classes of the scene classification whose pixels are invalid, `threads` how many decode (default:
-    the cores there are), `cache_bytes` how much is kept of what was decoded (default: enough for a row of chunks).
-    Raises BenexpError if a band is missing, bands do not fit each other, or the offset is not known.
+    `offset` is `auto`, `none` or a number, and `offset_override` lets it contradict the product (see decide_offsets);
+    `keep_saturated` leaves saturated pixels valid; `region` is a part of the tile (see resolve_region); `scl_mask` are
+    the classes of the scene classification whose pixels are invalid; `threads` decode (default: the cores there are);
+    `cache_bytes` are kept of decoded blocks (default: enough for a row of chunks).
+    Raises BenexpError if a band is missing or coarser than it should be, bands do not fit each other, or the offset is
+    not known.
     """
     product = product if isinstance(product, Product) else open_product(product)
     files = product.band_files(bands)
@@ -55,15 +60,17 @@ def open_tile(
         raise BenexpError(f"{product.path} has no scene classification (SCL), which mask.scl={list(scl_mask)} needs")
     scl = inspect(product.scl) if scl_mask and product.scl else None
     rasters = [inspect(file) for file in files]
-    offsets = resolve_offsets(product, offset, bands)
-    return Tile(product, rasters, offsets, region, scl, scl_mask, threads or cores.available(), cache_bytes)
+    decision = decide_offsets(product, offset, bands, override=offset_override)
+    threads = threads or cores.available()
+    return Tile(product, rasters, decision, keep_saturated, region, scl, scl_mask, threads, cache_bytes)
 
 
 class Tile:
     """Reads model DN on a grid of 10 m. `open_tile` makes it.
 
     Attributes: `name`, `level`, `bands`; `shape` (rows, columns), `crs` and `transform`, which are those of the region
-    where one was asked for; `offsets`, added to each band's numbers; `warnings` that the user should see;
+    where one was asked for; `offsets`, added to each band's numbers, and `offset_decision`, the evidence for them;
+    `warnings` that the user should see; `tags`, facts about the input that every map made from it should state;
     `input_bytes`, the size of the files read; `stamp`, a hash that only these very files have, seen from any machine,
     as long as nobody writes to them; `region`, the tile's window in the whole product; `cache_bytes`, how much
     is kept of what was decoded.
@@ -73,7 +80,8 @@ class Tile:
         self,
         product: Product,
         rasters: Sequence[Raster],
-        offsets: Mapping[str, int],
+        decision: OffsetDecision,
+        keep_saturated: bool,
         region: Mapping[str, Any] | None,
         scl: Raster | None,
         scl_mask: Sequence[int],
@@ -87,18 +95,32 @@ class Tile:
             check_size(raster, product.container.size(raster.file.file))
         reference = min(rasters, key=lambda raster: (raster.resolution, raster.file.name))
         factor = round(reference.resolution / RESOLUTION)
+        _check_resolutions(product, rasters)
         whole = (reference.shape[0] * factor, reference.shape[1] * factor)
         self._grid = _grid(reference.transform.c, reference.transform.f)
         self._tables = [
-            dn_table(offsets[raster.file.name], product.quantification, raster.nodata) for raster in rasters
+            dn_table(
+                decision.offsets[raster.file.name],
+                product.quantification,
+                raster.nodata,
+                keep_saturated=keep_saturated,
+            )
+            for raster in rasters
         ]
         self.product = product
         self.name = product.name
         self.level = product.level
         self.bands = tuple(raster.file.name for raster in rasters)
-        self.offsets = dict(offsets)
+        self.offsets = dict(decision.offsets)
+        self.offset_decision = decision
         self.crs = reference.crs
-        self.warnings = (*product.warnings, *check_together(self._rasters, reference))
+        self.warnings = (
+            *product.warnings,
+            *([decision.overridden] if decision.overridden else []),
+            *_sidecar_warnings(product, self._rasters),
+            *check_together(self._rasters, reference),
+        )
+        self.tags = _tags(product, decision, keep_saturated)
         self.input_bytes = sum(product.container.size(raster.file.file) for raster in self._rasters)
         self.region = resolve_region(region, whole, self.crs, self._grid)
         if region and region.get("pixels") and tuple(region["pixels"]) != tuple(self.region):
@@ -149,8 +171,8 @@ class Tile:
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         """Model DN [bands, h, w] and the valid pixels [h, w] of a window, which must lie inside the tile.
 
-        Invalid pixels are nodata in a band, outside one, or masked by the scene classification; a band is 0 where
-        it has no data itself, and only there. Any thread may call this. Raises BenexpError if a file is damaged.
+        Invalid pixels are nodata or saturated in a band, outside one, or masked by the scene classification; a band is
+        0 where it has no data itself, and only there. Any thread may call this. Raises BenexpError for damaged files.
         """
         if min(window) < 0 or window.row + window.height > self.shape[0] or window.col + window.width > self.shape[1]:
             raise ValueError(f"{window} is not inside a tile of {self.shape}")
@@ -218,6 +240,33 @@ class Tile:
 
 def _grid(west: float, north: float) -> Affine:
     return Affine(RESOLUTION, 0, west, 0, -RESOLUTION, north)
+
+
+def _check_resolutions(product: Product, rasters: Sequence[Raster]) -> None:
+    """Raise BenexpError where a band is coarser than in the archive's products: its map would be, too."""
+    coarse = [raster for raster in rasters if raster.resolution > NATIVE[raster.file.name]]
+    if coarse:
+        names = ", ".join(raster.file.name for raster in coarse)
+        first = coarse[0]
+        raise BenexpError(
+            f"{product.path} has {names} in coarser pixels than Sentinel-2 has ({first.file.name}: "
+            f"{first.resolution:g} m, not {NATIVE[first.file.name]} m): add the finer files"
+        )
+
+
+def _sidecar_warnings(product: Product, rasters: Sequence[Raster]) -> list[str]:
+    """A warning about files in which GDAL keeps nodata values, scales and statistics, which benexp does not read."""
+    names = set(product.container.names)
+    found = [name for raster in rasters if (name := f"{raster.file.file}.aux.xml") in names]
+    return [f"{', '.join(found)}: not read, nor what {'they say' if len(found) > 1 else 'it says'}"] if found else []
+
+
+def _tags(product: Product, decision: OffsetDecision, keep_saturated: bool) -> dict[str, str]:
+    return {
+        **({"INPUT_LEVEL": "L1C, top of atmosphere: the models were trained on L2A"} if product.level == "L1C" else {}),
+        **({"OFFSET_OVERRIDE": decision.overridden} if decision.overridden else {}),
+        **({"SATURATED": "kept as valid pixels"} if keep_saturated else {}),
+    }
 
 
 def default_cache(rasters: Sequence[Raster]) -> int:

@@ -44,6 +44,8 @@ class WorkRecord:
     model: ModelRecord
     offsets: dict[str, int]
     """By band, added to the numbers of the files."""
+    offset_source: str
+    """The evidence that the offsets follow."""
     patches: PatchCounts
     valid_pixels: int
     warnings: list[str]

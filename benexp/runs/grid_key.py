@@ -22,6 +22,7 @@ def grid_key(plan: RunPlan, tile: Tile) -> str:
             "bands": plan.spec.bands,
             "offsets": tile.offsets,
             "mask": sorted(plan.reading.scl_mask),
+            "saturated": plan.reading.saturated,
             "stride": chunking.stride,
             "patch_size": chunking.patch_size,
             "min_valid": chunking.min_valid,

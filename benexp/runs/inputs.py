@@ -49,13 +49,25 @@ class Reading:
     """The settings that decide which pixels a tile has and which of them are valid."""
 
     offset: int | str
+    offset_override: bool
+    saturated: str
     region: dict[str, Any]
     """`pixels`, `bbox` and `crs` of config key `region`."""
     scl_mask: tuple[int, ...]
+    name_filled_offsets: bool
+    """Name each product that `offset` stands in for: one number is given for many products."""
 
     @classmethod
     def of(cls, config: Config) -> "Reading":
-        return cls(config.offset, dataclasses.asdict(config.region), tuple(config.mask.scl))
+        """The settings of a configuration."""
+        return cls(
+            config.offset,
+            config.offset_override,
+            config.saturated,
+            dataclasses.asdict(config.region),
+            tuple(config.mask.scl),
+            bool(config.input_dir),
+        )
 
 
 def open_input(product: Path, reading: Reading, bands: Sequence[str], *, warn: bool = True) -> Tile:
@@ -65,11 +77,15 @@ def open_input(product: Path, reading: Reading, bands: Sequence[str], *, warn: b
         open_product(product),
         bands,
         offset=reading.offset,
+        offset_override=reading.offset_override,
+        keep_saturated=reading.saturated == "keep",
         region=region if region["pixels"] or region["bbox"] else None,
         scl_mask=reading.scl_mask,
     )
     for warning in tile.warnings if warn else ():
         log.warning("%s: %s", tile.name, warning)
+    if warn and reading.name_filled_offsets and tile.offset_decision.filled_in:
+        log.warning("%s: states no offset of its own: offset=%s is used", tile.name, reading.offset)
     return tile
 
 

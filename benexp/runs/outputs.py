@@ -27,8 +27,8 @@ PICTURE = 2800
 """Pixels a side of pictures at most: a quarter of a full tile, which JPEG2000 decodes at a sixteenth of the cost."""
 
 
-def tags(plan: RunPlan) -> dict[str, str]:
-    """The tags of every raster: the model and the settings that it was made with."""
+def tags(plan: RunPlan, tile: Tile) -> dict[str, str]:
+    """The tags of every raster: the model, the settings, and notable facts about the input."""
     spec = plan.spec
     return {
         "BENEXP_VERSION": __version__,
@@ -37,6 +37,7 @@ def tags(plan: RunPlan) -> dict[str, str]:
         "WEIGHTS": spec.source if spec.trained else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
         "STRIDE": str(plan.chunking.stride),
         "BLEND": plan.chunking.blend,
+        **tile.tags,
     }
 
 
@@ -44,7 +45,7 @@ def write_layers(
     plan: RunPlan, tile: Tile, grid: ProbabilityGrid, origin: GridOrigin, folder: Path, clocks: StageClocks
 ) -> tuple[Rendered, list[Path]]:
     """Render all layers as GeoTIFFs into `folder`; the files, sidecars before the GeoTIFF that they belong to."""
-    raster_tags = tags(plan) | {"BACKEND": plan.backend.name, "PRECISION": str(origin.backend["precision"])}
+    raster_tags = tags(plan, tile) | {"BACKEND": plan.backend.name, "PRECISION": str(origin.backend["precision"])}
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
@@ -88,6 +89,7 @@ def describe_work(plan: RunPlan, tile: Tile, grid: ProbabilityGrid) -> dict[str,
         "config_hash": plan.config_hash,
         "model": plan.spec.record,
         "offsets": tile.offsets,
+        "offset_source": tile.offset_decision.source,
         "patches": PatchCounts(grid.classified.size, int(grid.classified.sum())),
         "valid_pixels": int(grid.valid.sum()),
         "warnings": list(tile.warnings),

@@ -67,6 +67,7 @@ def range_patches_of(products: Sequence[Path], config: Config, spec: ModelSpec) 
                 "tiles": keys,
                 "region": reading.region,
                 "mask": sorted(reading.scl_mask),
+                "saturated": reading.saturated,
                 "patches": config.quantization.patches,
                 "patch_size": spec.patch_size,
                 "bands": spec.bands,

@@ -89,7 +89,7 @@ def obtain_grid(
         # Else the next run would go on from them, and come to the same.
         unfinished.remove()
         raise
-    warnings = [*content.gaps(grid), *content.warnings(tile.offsets)]
+    warnings = [*content.gaps(grid), *content.warnings(tile.offset_decision)]
     for warning in warnings:
         log.warning("%s: %s", tile.name, warning)
     return grid, GridOrigin(

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +7,12 @@ import pytest
 from benexp.core.errors import BenexpError
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.mapping.plausibility import Content, check_answers, tally
+from benexp.products.offsets import OffsetDecision
 
 BANDS = ("B02", "B12")
-NONE = {"B02": 0, "B12": 0}
+NONE = OffsetDecision({"B02": 0, "B12": 0}, "the configuration: offset=none")
+STATED_NONE = replace(NONE, source="MTD_MSIL2A.xml: offset 0", stated_by_metadata=True)
+APPLIED = OffsetDecision({"B02": -1000, "B12": -1000}, "MTD_MSIL2A.xml: offset -1000", stated_by_metadata=True)
 VALID = np.ones((150, 150), bool)
 
 
@@ -18,21 +22,43 @@ def content(dark: int, bright: int, seed: int = 0) -> Content:
     return found
 
 
-def test_an_offset_that_was_left_in_is_noticed() -> None:
-    (warning,) = content(1010, 4000).warnings(NONE)
-    assert "hardly a pixel is darker than 1000" in warning and "offset=-1000" in warning
+@pytest.mark.parametrize("decision", [NONE, STATED_NONE])
+def test_an_offset_that_was_left_in_is_noticed(decision: OffsetDecision) -> None:
+    (warning,) = content(1010, 4000).warnings(decision)
+    assert "hardly a pixel is darker than 1000 (the darkest hundredth of B" in warning and "offset=-1000" in warning
 
 
 @pytest.mark.parametrize(
-    ("dark", "bright", "offsets"),
+    ("dark", "bright", "where"), [(1500, 4000, "ends at 15"), (4000, 9000, "is brighter than 1990")]
+)
+def test_an_offset_left_in_a_bright_scene_is_noticed(dark: int, bright: int, where: str) -> None:
+    (warning,) = content(dark, bright).warnings(NONE)
+    assert where in warning and "offset=none): unless these are clouds or snow, set offset=-1000" in warning
+
+
+@pytest.mark.parametrize(
+    ("dark", "bright", "decision"),
     [
         (10, 3000, NONE),  # an older product
-        (1010, 4000, {"B02": -1000, "B12": -1000}),  # bright, but its metadata was believed
-        (4000, 9000, NONE),  # snow or clouds: nothing near 1000
+        (1010, 4000, APPLIED),  # bright, but its metadata was believed
+        (4000, 9000, STATED_NONE),  # snow or clouds: nothing near 1000, and its metadata has no offset
     ],
 )
-def test_what_is_right_is_left_alone(dark: int, bright: int, offsets: dict[str, int]) -> None:
-    assert content(dark, bright).warnings(offsets) == []
+def test_what_is_right_is_left_alone(dark: int, bright: int, decision: OffsetDecision) -> None:
+    assert content(dark, bright).warnings(decision) == []
+
+
+@pytest.mark.parametrize(("clipped", "warns"), [(0, False), (1, False), (2, True), (40, True)])
+def test_a_share_of_clipped_pixels_over_two_per_cent_is_named(clipped: int, warns: bool) -> None:
+    pixels = np.random.default_rng(0).integers(2, 4000, (2, 150, 150), dtype=np.uint16)
+    # Every third column is looked at, 50 of them: each is 2 %.
+    pixels[1, :, : 3 * clipped] = 1
+    found = Content(BANDS)
+    found.add(tally(pixels, VALID))
+    warnings = found.warnings(APPLIED)
+    assert len(warnings) == warns
+    assert not warns or re.search(rf"0 or less after the offset, and set to 1, in B12 \({2 * clipped} %\)", warnings[0])
+    assert found.warnings(NONE) == [], "1 is a number like any other where no offset was applied"
 
 
 def test_one_dark_band_is_enough_to_be_right() -> None:
@@ -83,19 +109,26 @@ def grid(classified: int) -> ProbabilityGrid:
 
 
 def test_a_band_without_data_is_why_nothing_is_classified() -> None:
-    with pytest.raises(BenexpError, match=r"no patch can be classified: .* nodata in B12 \(100 %\): see whether"):
+    with pytest.raises(
+        BenexpError, match=r"no patch can be classified: .* nodata or saturated in B12 \(100 %\): see whether"
+    ):
         gappy(150, 0).check(grid(0))
     with pytest.raises(BenexpError, match=r"B02 \(60 %\)"):
         gappy(60, 150).check(grid(0))
     gappy(60, 150).check(grid(1))
-    for empty in (gappy(0, 0), gappy(60, 60), gappy(10, 0)):
+    for empty in (gappy(60, 60), gappy(10, 0)):
         empty.check(grid(0))  # masked, or hardly on the tile
+
+
+def test_a_tile_without_any_data_stops() -> None:
+    with pytest.raises(BenexpError, match="there is no data: all pixels are nodata"):
+        gappy(0, 0).check(grid(0))
 
 
 @pytest.mark.parametrize(
     ("b02", "b12", "classified", "warns"),
     [
-        (150, 75, 100, r"nodata in B12 \(50 %\) and get no class"),
+        (150, 75, 100, r"nodata or saturated in B12 \(50 %\) and get no class"),
         (75, 75, 100, None),  # the edge of a swath
         (75, 72, 100, None),  # where bands end a little apart
         (0, 0, 0, r"^0 of 225 patches are classified: 0 % of the pixels have data, 0 % in all bands"),
@@ -124,10 +157,10 @@ def test_a_model_that_always_says_the_same(alike: bool, classified: int, raises:
 
 def test_a_tally_counts_every_third_pixel_in_bins_of_ten() -> None:
     pixels = np.zeros((1, 6, 9), np.uint16)
-    pixels[0, ::3, ::3] = [[5, 12, 19], [30, 2500, 65535]]
+    pixels[0, ::3, ::3] = [[1, 12, 19], [30, 2500, 65535]]
     valid = np.ones((6, 9), bool)
     valid[3, 0] = False
     (made,) = tally(pixels, valid)
-    assert made[:5].tolist() == [5, 65535, 6, 6, 0]
-    counts = made[5:]
+    assert made[:6].tolist() == [1, 65535, 6, 6, 0, 1]
+    counts = made[6:]
     assert {int(bin): int(counts[bin]) for bin in np.flatnonzero(counts)} == {0: 1, 1: 2, 199: 2}

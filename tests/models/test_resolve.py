@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,8 +80,20 @@ def test_networks_of_one_size_take_120_only(architecture: str) -> None:
         resolve(model_config(weights="random", architecture=architecture), patch_size=96)
 
 
-def test_other_networks_take_other_sizes(small_model: ModelSpec) -> None:
-    assert resolve(model_config(path=small_model.path), patch_size=96).patch_size == 96
+def test_trained_networks_take_the_size_that_they_were_trained_on(small_model: ModelSpec, tmp_path: Path) -> None:
+    assert resolve(model_config(weights="random"), patch_size=96).patch_size == 96
+    with pytest.raises(BenexpError, match=r"chunking\.patch_size=96: small was trained on patches of 120 px"):
+        resolve(model_config(path=small_model.path), patch_size=96)
+    own = shutil.copytree(small_model.path, tmp_path / "own")
+    content = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(content | {"image_size": 96}))
+    assert resolve(model_config(path=own), patch_size=96).patch_size == 96
+
+
+def test_a_wrong_size_is_refused_before_weights_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benexp.models.hub.fetch", lambda *_: pytest.fail("the Hub was asked"))
+    with pytest.raises(BenexpError, match=r"chunking\.patch_size=96: small was trained on patches of 120 px"):
+        resolve(model_config(weights="hub", repo_id="a/b"), patch_size=96)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

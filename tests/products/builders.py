@@ -4,6 +4,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -196,3 +197,31 @@ def zip_product(product: Path, target: Path | None = None, compression: int = zi
         for file in sorted(path for path in product.rglob("*") if path.is_file()):
             archive.write(file, f"{product.name}/{file.relative_to(product).as_posix()}")
     return target
+
+
+COMMON_NAMES = ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22")
+"""The keys of Earth Search's assets of TEN."""
+
+
+def stac_item(
+    baseline: str | None, offset: float | None = None, place: str = "raster:bands", **properties: object
+) -> dict[str, Any]:
+    """A STAC item of the bands TEN, with an `offset` of reflectance at one of the places where catalogues have it."""
+    band = {"scale": 0.0001, "offset": offset}
+    facts: dict[str, Any] = {
+        "raster:bands": {"raster:bands": [band]},
+        "bands": {"bands": [{f"raster:{key}": value for key, value in band.items()}]},
+        "raster:offset": {f"raster:{key}": value for key, value in band.items()},
+    }[place]
+    assets = {
+        key: {"href": f"./{name}.tif"} | ({} if offset is None else facts)
+        for key, name in zip(COMMON_NAMES, TEN, strict=True)
+    }
+    dated = {"datetime": "2023-06-25T23:46:21.024Z"} | ({"s2:processing_baseline": baseline} if baseline else {})
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "item",
+        "properties": dated | properties,
+        "assets": assets,
+    }

@@ -6,7 +6,7 @@ import pytest
 
 from benexp.core.errors import BenexpError
 from benexp.products import container
-from benexp.products.container import XML_LIMIT, open_container
+from benexp.products.container import DOCUMENT_LIMIT, open_container
 
 
 def archive(path: Path, *members: str) -> Path:
@@ -20,7 +20,7 @@ def test_the_files_of_a_zip_are_named_below_the_folder_that_holds_the_product(tm
     opened = open_container(archive(tmp_path / "x.zip", "A.SAFE/MTD_MSIL2A.xml", "A.SAFE/GRANULE/g/IMG_DATA/B02.jp2"))
     assert opened.name == "A"
     assert opened.names == ("GRANULE/g/IMG_DATA/B02.jp2", "MTD_MSIL2A.xml")
-    assert opened.read_xml("MTD_MSIL2A.xml") == b"A.SAFE/MTD_MSIL2A.xml"
+    assert opened.read_document("MTD_MSIL2A.xml") == b"A.SAFE/MTD_MSIL2A.xml"
 
 
 def test_a_zip_without_a_folder_inside_is_named_after_itself(tmp_path: Path) -> None:
@@ -59,9 +59,9 @@ def test_a_missing_path_and_a_stray_file_are_told(tmp_path: Path) -> None:
 
 def test_metadata_of_absurd_size_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("MTD_MSIL2A.xml", b" " * (XML_LIMIT + 1))
+        file.writestr("MTD_MSIL2A.xml", b" " * (DOCUMENT_LIMIT + 1))
     with pytest.raises(BenexpError, match="no product metadata"):
-        open_container(tmp_path / "x.zip").read_xml("MTD_MSIL2A.xml")
+        open_container(tmp_path / "x.zip").read_document("MTD_MSIL2A.xml")
 
 
 def test_a_zip_that_names_a_file_twice_is_refused(tmp_path: Path) -> None:

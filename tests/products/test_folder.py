@@ -5,7 +5,7 @@ import pytest
 
 from benexp.core.errors import BenexpError
 from benexp.core.window import Window
-from benexp.products import open_product, open_tile
+from benexp.products import decide_offsets, open_product, open_tile
 from tests.products.builders import TEN, mtd_xml, random_arrays, upsample, write_band, write_folder
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -40,7 +40,7 @@ def test_metadata_in_the_folder_is_used(tmp_path: Path) -> None:
     (folder / "MTD_MSIL1C.xml").write_text(mtd_xml("L1C", "X", "0400", -1000, 10000))
     product = open_product(folder)
     assert product.level == "L1C"
-    assert product.offsets is not None and product.offsets["B12"] == -1000
+    assert decide_offsets(product, "auto", TEN).offsets["B12"] == -1000
 
 
 def test_resolutions_that_are_not_named_are_the_bands_own(tmp_path: Path) -> None:

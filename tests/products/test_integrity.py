@@ -50,8 +50,8 @@ def test_a_digit_of_the_offset_that_is_another_is_found(tmp_path: Path) -> None:
     metadata = safe / "MTD_MSIL2A.xml"
     metadata.write_text(metadata.read_text().replace(">-1000<", ">-1001<"))
     product = open_product(safe)
-    assert product.offsets
-    assert product.offsets["B02"] == -1001
+    assert product.metadata and product.metadata.offsets
+    assert product.metadata.offsets["B02"] == -1001
     with pytest.raises(BenexpError, match=r"MTD_MSIL2A\.xml is damaged .*checksum"):
         check(product, "auto", TEN)
     check(product, "structure", TEN)

@@ -7,7 +7,7 @@ import pytest
 
 from benexp.core.errors import BenexpError
 from benexp.core.window import Window
-from benexp.products import open_product, open_tile
+from benexp.products import decide_offsets, open_product, open_tile
 from tests.products.builders import TEN, random_arrays, upsample, write_band, write_safe, zip_product
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -102,7 +102,7 @@ def test_a_product_of_several_tiles_takes_the_folder_of_one(tmp_path: Path) -> N
         open_product(safe)
     product = open_product(other)
     assert product.name == other.name
-    assert product.offsets is not None and product.offsets["B02"] == -1000, "the product's metadata holds for its tiles"
+    assert decide_offsets(product, "auto", TEN).offsets["B02"] == -1000, "the product's metadata holds for its tiles"
     with open_tile(other, TEN) as tile:
         assert tile.read(Window(0, 0, *tile.shape))[1].all()
 

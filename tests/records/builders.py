@@ -114,6 +114,7 @@ def run_record(**changes: Any) -> RunRecord:
         "transform": (10.0, 0.0, 600000.0, 0.0, -10.0, 5300040.0),
         **{"command": "benexp 'tile_folder=/data/x y'", "config": {"chunking": chunking}},
         **{"config_hash": "0123456789abcdef", "model": model_record(), "offsets": dict.fromkeys(BANDS, 0)},
+        "offset_source": "its metadata",
         **{"patches": PatchCounts(33124, 33000), "valid_pixels": 30000, "warnings": [], "peak_memory_bytes": 10**9},
         **{"environment": environment(), "files": {"T33UUP_class.tif": FileRecord(1, "ef" * 32)}},
         **{"backend_name": "onnxruntime-cpu", "grid_key": "key", "grid_reused": False, "resumed_chunks": 0},
