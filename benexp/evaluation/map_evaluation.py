@@ -92,7 +92,7 @@ def evaluate_map(
             say(f"{(product or path).name} would be compared with {truth.name}, read as {WORDS[codes]}")
             return planned
         if product:
-            made = classify_products(plan_run(config, overrides, [product]), config, overrides, say)[0]
+            made = classify_products(plan_run(config, overrides, [product]), say)[0]
             mapped = Map.of_run(Path(config.output_folder) / made.tile / f"{made.tile}_class.tif", made)
         else:
             mapped = _known(path, tags)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benexp.config.schema import Config
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.execution.worker import Call, WorkerPool, log_messages
@@ -23,11 +22,11 @@ RENDERING = 0.25
 """Share of a tile's time that its rendering takes, in one process, where its chunks are classified by all workers."""
 
 
-def distribute(plan: RunPlan, config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> Outcomes:
+def distribute(plan: RunPlan, say: Callable[[str], object]) -> Outcomes:
     """Classify the plan's products by workers: tiles while there is one for each, then the chunks of those left."""
     # Or every worker would export the model for itself.
     plan.make_artefact()
-    with _pool(config, ClassifyTask(config, overrides, plan.spec, plan.products), len(plan.products)) as pool:
+    with _pool(plan) as pool:
         whole = whole_tiles(pool, plan.products)
         taken = set()
         for product, outcome in _classify_tiles(pool, whole, say):
@@ -36,15 +35,16 @@ def distribute(plan: RunPlan, config: Config, overrides: Sequence[str], say: Cal
         yield from run_tiles(plan, plan.products[len(whole) :], RemoteClassifier(plan, pool), say, taken)
 
 
-def _pool(config: Config, task: ClassifyTask, products: int) -> WorkerPool:
-    """The workers that the configuration asks for, not started yet."""
-    if config.execution.name == "dask":
+def _pool(plan: RunPlan) -> WorkerPool:
+    """The workers that the plan asks for, not started yet."""
+    task = ClassifyTask(plan)
+    if plan.execution.name == "dask":
         from benexp.execution.dask import DaskPool
 
-        return DaskPool(task, config.execution)
+        return DaskPool(task, plan.execution)
     from benexp.execution.local import LocalPool
 
-    return LocalPool(task, min(config.execution.workers, products))
+    return LocalPool(task, min(plan.execution.workers, len(plan.products)))
 
 
 def whole_tiles(pool: WorkerPool, products: Sequence[Path]) -> Sequence[Path]:

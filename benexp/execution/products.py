@@ -3,11 +3,10 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from benexp.config.concurrent_jobs import runs_concurrently
-from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
 from benexp.core.progress import progress
 from benexp.records.run import RunRecord
@@ -21,15 +20,12 @@ from benexp.runs.tile_run import Outcomes, run_tiles
 log = logging.getLogger("benexp")
 
 
-def classify_products(
-    plan: RunPlan, config: Config, overrides: Sequence[str], say: Callable[[str], object]
-) -> list[RunRecord]:
+def classify_products(plan: RunPlan, say: Callable[[str], object]) -> list[RunRecord]:
     """Classify the products of the plan and write the collection; their records. `say` prints what was done.
 
-    Workers resolve `config` and `overrides` for themselves. Raises BenexpError where a product cannot be classified:
-    at once if it is the only one, else after the others are done.
+    Raises BenexpError where one cannot be classified: at once if it is the only one, else after the others are done.
     """
-    with _alone(plan), contextlib.closing(_outcomes(plan, config, overrides, say)) as coming:
+    with _alone(plan), contextlib.closing(_outcomes(plan, say)) as coming:
         made: dict[Path, RunRecord] = {}
         failures: list[str] = []
         count = len(plan.products)
@@ -69,11 +65,11 @@ def _alone(plan: RunPlan) -> contextlib.AbstractContextManager[None]:
     return output_folder_alone(plan.output_folder)
 
 
-def _outcomes(plan: RunPlan, config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> Outcomes:
-    if config.execution.name != "local" or config.execution.workers > 1:
+def _outcomes(plan: RunPlan, say: Callable[[str], object]) -> Outcomes:
+    if plan.execution.name != "local" or plan.execution.workers > 1:
         from benexp.execution.distribution import distribute
 
-        yield from distribute(plan, config, overrides, say)
+        yield from distribute(plan, say)
     else:
         with LazyBackend(plan.make_backend) as backend:
             yield from run_tiles(plan, plan.products, LocalClassifier(plan, backend.get), say)

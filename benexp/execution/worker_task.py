@@ -2,16 +2,15 @@
 
 import dataclasses
 import itertools
+import pickle
 import threading
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benexp.config.schema import Config
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.mapping import pipeline
@@ -19,12 +18,11 @@ from benexp.mapping.grid import PatchGrid
 from benexp.mapping.pipeline import Answers
 from benexp.mapping.plausibility import tally
 from benexp.measure.nvml import gpu
-from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
 from benexp.records.run import RunRecord
 from benexp.runs.backend_choice import BackendChoice, LazyBackend
 from benexp.runs.inputs import open_input
-from benexp.runs.plan import plan_run
+from benexp.runs.plan import RunPlan
 from benexp.runs.tile_grid import LocalClassifier
 from benexp.runs.tile_run import run_tile
 
@@ -49,18 +47,18 @@ class ChunkResult:
 
 
 class ClassifyTask:
-    """A worker's plan, its one backend, and the tile whose chunks it classifies. See WorkerTask."""
+    """A worker's copy of the plan, its one backend, and the tile whose chunks it classifies. See WorkerTask."""
 
-    def __init__(self, config: Config, overrides: Sequence[str], spec: ModelSpec, products: Sequence[Path]) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         # Workers may be in other folders.
-        self._config = dataclasses.replace(config, output_folder=str(Path(config.output_folder).absolute()))
-        self._overrides = list(overrides)
-        self._spec = dataclasses.replace(spec, path=spec.path.absolute())
-        self._products = list(products)
+        spec = dataclasses.replace(plan.spec, path=plan.spec.path.absolute())
+        plan = dataclasses.replace(plan, output_folder=plan.output_folder.absolute(), spec=spec)
+        # Unpickled in `open`, whose errors are reported, such as a user's module that the worker lacks.
+        self._pickled = pickle.dumps(plan)
 
     def open(self, number: int | None) -> None:
-        """Resolve the plan, as worker `number` of its machine; the backend opens when the first chunk needs it."""
-        plan = plan_run(self._config, self._overrides, self._products, spec=self._spec)
+        """Take over the plan, as worker `number` of its machine; the backend opens when the first chunk needs it."""
+        plan: RunPlan = pickle.loads(self._pickled)
         self._plan = dataclasses.replace(plan, backend=on_its_gpu(plan.backend, number))
         self._backend = LazyBackend(self._plan.make_backend)
         self._tile: Tile | None = None
@@ -85,7 +83,7 @@ class ClassifyTask:
         # Most workers see the same file system: then the files need not be read as a whole by each.
         if stamp != tile.stamp and fingerprint != tile.fingerprint:
             raise BenexpError(f"{product}: a worker sees another file than here: workers need the same folders")
-        patches = PatchGrid(tile.shape, self._spec.patch_size, chunking.stride)
+        patches = PatchGrid(tile.shape, self._plan.spec.patch_size, chunking.stride)
         chunk = patches.chunks(chunking.chunk_size)[number]
         with clocks.stage("load"):
             backend = self._backend.get()
@@ -106,7 +104,7 @@ class ClassifyTask:
             if self._tile is None or self._at != product:
                 if self._tile:
                     self._tile.close()
-                self._tile = open_input(product, self._plan.reading, self._spec.bands, warn=False)
+                self._tile = open_input(product, self._plan.reading, self._plan.spec.bands, warn=False)
                 self._at = product
             return self._tile
 

@@ -8,7 +8,7 @@ from typing import Any
 from benexp.backends.base import Backend
 from benexp.config.command import command
 from benexp.config.hashing import config_hash
-from benexp.config.schema import Chunking, Config
+from benexp.config.schema import Chunking, Config, Execution
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
 from benexp.mapping import layers
@@ -41,6 +41,7 @@ class RunPlan:
     layers: tuple[Layer, ...]
     chunking: Chunking
     reading: Reading
+    execution: Execution
     integrity: str
     resume: bool
 
@@ -83,6 +84,7 @@ def plan_run(
         layers=tuple(made_layers),
         chunking=config.chunking,
         reading=Reading.of(config),
+        execution=config.execution,
         integrity=config.integrity,
         resume=config.resume,
     )

@@ -1,7 +1,8 @@
 """The patches of a run's own products that int8 is calibrated on, and that exported files are checked on."""
 
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,17 +59,7 @@ def range_patches_of(products: Sequence[Path], config: Config, spec: ModelSpec) 
                 shares[product] = count
         except BenexpError as error:
             problems.append(error)
-    _tell(problems, bool(shares))
-
-    def read() -> npt.NDArray[np.float32]:
-        parts, problems = [], []
-        for product, count in shares.items():
-            try:
-                parts.append(_read(product, count, reading, spec))
-            except BenexpError as error:
-                problems.append(error)
-        _tell(problems, bool(parts))
-        return np.concatenate(parts)
+    _warn(problems, bool(shares))
 
     return RangePatches(
         key=digest(
@@ -82,11 +73,24 @@ def range_patches_of(products: Sequence[Path], config: Config, spec: ModelSpec) 
             }
         ),
         source=f"up to {config.quantization.patches} patches of {', '.join(names)}",
-        read=read,
+        # A partial, not a closure: plans are sent to workers.
+        read=functools.partial(_read_shares, shares, reading, spec),
     )
 
 
-def _tell(problems: Sequence[BenexpError], goes_on: bool) -> None:
+def _read_shares(shares: Mapping[Path, int], reading: Reading, spec: ModelSpec) -> npt.NDArray[np.float32]:
+    """The patches [n, bands, p, p] of each product's share, in model DN."""
+    parts, problems = [], []
+    for product, count in shares.items():
+        try:
+            parts.append(_read(product, count, reading, spec))
+        except BenexpError as error:
+            problems.append(error)
+    _warn(problems, bool(parts))
+    return np.concatenate(parts)
+
+
+def _warn(problems: Sequence[BenexpError], goes_on: bool) -> None:
     """Warn of products that give no patches: one that is broken must not stop the tiles beside it."""
     if problems and not goes_on:
         raise problems[0]

@@ -20,4 +20,4 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     found = products(config)
     if config.dry_run:
         return [dry_run(product, config, backend, layers, say) for product in found]
-    return classify_products(plan_run(config, overrides, found, backend), config, overrides, say)
+    return classify_products(plan_run(config, overrides, found, backend), say)
