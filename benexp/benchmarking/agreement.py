@@ -52,7 +52,7 @@ class TileMap:
         return str(self.tile.backend["precision"])
 
     def tolerance(self, precision: str) -> float:
-        """How far apart the two best probabilities of a tie may be: what an export of this precision may be off."""
+        """The largest difference of the two best probabilities of a tie, as allowed to an export of this precision."""
         tolerances = self.job.config["export"]["tolerance"]
         return float(tolerances.get(precision, tolerances["fp32"]))
 
@@ -137,13 +137,13 @@ def maps_of(folder: Path, job: JobReport) -> list[TileMap]:
 
 
 def question(job: JobReport) -> dict[str, Any]:
-    """What decides which map is asked for, of any backend: the configuration without what only says how it is made."""
+    """The settings that decide which map is asked for, of any backend, without those that say how it is made."""
     config = {key: value for key, value in job.config.items() if key not in (*NOT_IN_HASH, *NO_QUESTION)}
     return config | {"chunking": _without(config["chunking"], "chunk_size")}
 
 
 def disagreements(maps: Sequence[TileMap], comparisons: Comparisons) -> list[Problem]:
-    """Where maps of one tile differ that must not.
+    """The places where maps of one tile differ that must not.
 
     With all else the same, the chunk size and the repeat change nothing; the batch size and threads only ties.
     """

@@ -1,7 +1,9 @@
 """A sweep's report on one configuration: its results, compared with the reference."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benexp.benchmarking.agreement import Comparisons
 from benexp.benchmarking.configuration_results import ConfigurationResults
@@ -20,9 +22,10 @@ def summary_of(
     patches = sum(map_.tile.patches for map_ in one.maps) if one.maps else None
     km2 = sum(map_.tile.km2 for map_ in one.maps) if one.maps else None
     reason = incomparable(one, reference)
-    flips = Flips(unknown=reason)
+    flips = Flips(flips_unknown=reason)
     if reference and not reason:
         flips = count_flips(one, reference, comparisons)
+    settings: dict[str, Any] = {key: one.backend.get(key) for key in ("device", "provider", "batch_size", "threads")}
     verdicts = one.verdicts(drift_verdicts(one, reference))
     return Configuration(
         configuration=one.label.name,
@@ -35,7 +38,7 @@ def summary_of(
         errors=one.errors,
         backend=one.name,
         precision=one.precision,
-        **{key: one.backend.get(key) for key in ("device", "provider", "batch_size", "threads")},
+        **settings,
         chunk_size=one.first.config["chunking"]["chunk_size"],
         seconds=one.seconds,
         median=median,
@@ -51,13 +54,8 @@ def summary_of(
         memory_bytes=max(filter(None, (one.peak_rss_bytes, one.peak_device_memory_bytes)), default=None),
         map_hashes={map_.tile.tile: map_.hash for map_ in one.maps},
         compared=reason is None,
-        flips_per_million=flips.flips_per_million,
-        beyond_ties_per_million=flips.beyond_ties_per_million,
-        prob_diff_max=flips.prob_diff_max,
-        flips_unknown=flips.unknown,
+        **asdict(flips),
         against_reference=speedup(one, reference),
-        pareto_memory=False,
-        pareto_flips=False,
         verdicts=verdicts,
         problems=one.problems,
         left_out=_refused(one, verdicts, reason),

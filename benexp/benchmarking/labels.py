@@ -1,4 +1,4 @@
-"""What tells the configurations of a sweep apart: names for people, and overrides to type."""
+"""The differences between the configurations of a sweep: names for people, and overrides to type."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -51,15 +51,16 @@ def labels(configs: Sequence[Mapping[str, Any]], backends: Sequence[str]) -> lis
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration asks for, as `chunking.stride` and so on, apart from paths, and how it is measured."""
+    """The settings of a configuration, as `chunking.stride` and so on, without paths and how it is measured."""
     return flat({key: value for key, value in config.items() if key not in NOT_IN_HASH})
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as `chunking.stride` and so on."""
+    """Nested keys as `chunking.stride` and so on; an empty group is a value."""
     found: dict[str, Any] = {}
     for key, inner in value.items():
-        found |= flat(inner, f"{prefix}{key}.") if isinstance(inner, Mapping) else {f"{prefix}{key}": inner}
+        is_group = isinstance(inner, Mapping) and inner
+        found |= flat(inner, f"{prefix}{key}.") if is_group else {f"{prefix}{key}": inner}
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def front(points: Sequence[tuple[float | None, float | None]]) -> list[bool]:
-    """Whether each point (gain, cost) is on the front: no other has as much gain at less cost, or more at no more.
+    """True for each point (gain, cost) on the front: no other has as much gain at less cost, or more at no more.
 
     Equal points are on it together. A point that lacks a value is not, and takes no other off it.
     """

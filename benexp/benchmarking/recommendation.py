@@ -12,7 +12,7 @@ from benexp.measure.statistics import RECOMMENDED_REPEATS, Comparison, compare, 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a recommendation goes by: `refused` says why it would not be recommended under any limits."""
+    """The figures that a recommendation goes by: `refused` says why it would not be recommended under any limits."""
 
     name: str
     seconds: Mapping[int, float]
@@ -26,7 +26,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a recommended configuration may need at most; None: any."""
+    """The most that a recommended configuration may need; None: any."""
 
     memory_gb: float | None = None
     flips_per_million: float | None = None
@@ -55,7 +55,7 @@ class Limits:
         return words
 
     def excess(self, candidate: Candidate) -> float:
-        """How many times over its worst limit a candidate is; infinite where a value is unknown, or the limit is 0."""
+        """The largest ratio of a candidate's value to its limit; infinite for an unknown value, or a limit of 0."""
         pairs = (
             (candidate.memory_bytes, self.memory_gb and 1e9 * self.memory_gb),
             (candidate.flips_per_million, self.flips_per_million),
@@ -71,9 +71,9 @@ class Recommendation:
     sentence: str
     best: str | None
     nearest: str | None
-    """Where nothing keeps the limits: what is the least over them."""
+    """The one that is the least over the limits, where nothing keeps them."""
     not_told_apart: list[str] = field(default_factory=list)
-    """What else keeps the limits and was not measured to be slower than the best, the fastest first."""
+    """Others that keep the limits and were not measured to be slower than the best, the fastest first."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Why each of the others was not considered."""
 

@@ -17,12 +17,12 @@ OTHER_TIME = "other-time"
 
 @dataclass(frozen=True)
 class Flips:
-    """The differences of a configuration's maps from the reference's; None where `unknown` says why."""
+    """The differences of a configuration's maps from the reference's; None where `flips_unknown` says why."""
 
     flips_per_million: float | None = None
     beyond_ties_per_million: float | None = None
     prob_diff_max: float | None = None
-    unknown: str | None = None
+    flips_unknown: str | None = None
 
 
 def choose_reference(every: Sequence[ConfigurationResults]) -> ConfigurationResults | None:
@@ -74,7 +74,7 @@ def count_flips(one: ConfigurationResults, reference: ConfigurationResults, comp
             pixels += found.pixels
             largest.append(found.prob_diff_max)
     except BenexpError as error:
-        return Flips(unknown=str(error))
+        return Flips(flips_unknown=str(error))
     share = 1e6 / pixels if pixels else 0.0
     return Flips(flips * share, beyond * share, max(largest, default=None))
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 from benexp.benchmarking.agreement import Comparisons, disagreements, maps_of
@@ -90,8 +91,7 @@ def sweep_report(folder: Path, jobs: Mapping[Path, JobReport]) -> SweepReport:
     ]
     reference = choose_reference(every)
     compared = _with_fronts([summary_of(one, reference, comparisons, folder) for one in every])
-    limits = firsts[0].config["recommend"]
-    found, recommendation = _recommended(compared, reference, limits)
+    found, recommendation = _recommended(compared, reference, firsts[0].config["recommend"])
     first, others = _environments(folder, jobs)
     all_done = all(job.status == "done" for job in jobs.values())
     return SweepReport(
@@ -135,11 +135,10 @@ def _with_fronts(found: Sequence[Configuration]) -> list[Configuration]:
     speeds = [one.patches_per_second.median if one.patches_per_second else None for one in eligible]
     memory = front(list(zip(speeds, [one.memory_bytes for one in eligible], strict=True)))
     flips = front(list(zip(speeds, [one.flips_per_million for one in eligible], strict=True)))
-    marks = {one.configuration: both for one, *both in zip(eligible, memory, flips, strict=True)}
+    names = [one.configuration for one in eligible]
+    on_memory, on_flips = (set(compress(names, marks)) for marks in (memory, flips))
     return [
-        replace(one, pareto_memory=marks[one.configuration][0], pareto_flips=marks[one.configuration][1])
-        if one.configuration in marks
-        else one
+        replace(one, pareto_memory=one.configuration in on_memory, pareto_flips=one.configuration in on_flips)
         for one in found
     ]
 
@@ -151,12 +150,8 @@ def _recommended(
     limits = Limits(asked["max_memory_gb"], asked["max_flips_per_million"])
     candidates = [
         Candidate(
-            one.configuration,
-            one.seconds,
-            one.memory_bytes,
-            one.flips_per_million,
-            one.left_out,
-            one.spread if any(verdict.code == "unstable" for verdict in one.verdicts) else None,
+            *(one.configuration, one.seconds, one.memory_bytes, one.flips_per_million, one.left_out),
+            unstable=one.spread if any(verdict.code == "unstable" for verdict in one.verdicts) else None,
         )
         for one in found
     ]

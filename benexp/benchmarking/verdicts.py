@@ -1,4 +1,4 @@
-"""Whether a run's times can be trusted, in plain words: was it what was asked for, and was the machine its own?"""
+"""Verdicts on a run's times, in plain words: was it what was asked for, and was the machine its own?"""
 
 import os
 import statistics
@@ -25,7 +25,7 @@ SLOWED = 0.05
 
 @dataclass(frozen=True)
 class Throttling:
-    """How often a control group's CPU quota has stopped it so far."""
+    """The times that a control group's CPU quota has stopped it so far."""
 
     periods: int
     throttled_periods: int
@@ -35,18 +35,18 @@ class Throttling:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the machine has counted so far, to be read before and after a run."""
+    """Counters of the machine so far, to be read before and after a run."""
 
     cores: int
-    """Of the machine."""
+    """Cores of the machine."""
     quota: float | None
     """Cores' worth of time that control groups allow."""
     throttling: dict[str, Throttling]
     """By control group, of those that count."""
     heat_events: int | None
-    """How often a core or a package of the processor slowed down because of heat; None where it does not tell."""
+    """Times that a core or a package of the processor slowed down because of heat; None where it is unknown."""
     base_mhz: float | None
-    """What the processor is sold to hold under any load."""
+    """The frequency that the processor is sold to hold under any load."""
 
 
 def read_conditions(root: Path = Path("/")) -> Conditions:
@@ -73,7 +73,7 @@ def run_verdicts(
     before: Conditions,
     after: Conditions,
 ) -> list[Verdict]:
-    """What to know of one measured run, the worst first; nothing where there is nothing to say.
+    """The verdicts on one measured run, the worst first.
 
     `backend` is what it described itself as when the run was over, `warm` when it was open and timing began; `usage`
     and the conditions `before` and `after` are of what was timed.
@@ -88,7 +88,7 @@ def run_verdicts(
 
 
 def spread_verdicts(seconds: Sequence[float], bound: float = UNSTABLE) -> list[Verdict]:
-    """What to know of the repeats of one configuration."""
+    """The verdicts on the repeats of one configuration."""
     found = spread(seconds)
     if found is None:
         return [Verdict("one-run", "note", "one run only: how far runs vary is unknown")]
@@ -154,9 +154,9 @@ def _throttle_verdicts(usage: Usage, before: Conditions, after: Conditions) -> l
 
 
 def _share(samples: Sequence[Sample], reasons: int) -> float:
-    """Of the looks at a GPU, those that met one of these reasons."""
-    told = [s.device_clock_reasons for s in samples if s.device_clock_reasons is not None]
-    return sum(bool(bits & reasons) for bits in told) / len(told) if told else 0.0
+    """The share of the looks at a GPU that met one of these reasons."""
+    known = [s.device_clock_reasons for s in samples if s.device_clock_reasons is not None]
+    return sum(bool(bits & reasons) for bits in known) / len(known) if known else 0.0
 
 
 def _quota_verdicts(before: Conditions, after: Conditions) -> list[Verdict]:
@@ -182,14 +182,14 @@ def _quota_verdicts(before: Conditions, after: Conditions) -> list[Verdict]:
 
 
 def _throttling(group: Path) -> Throttling | None:
-    """Of a group's folder (version 2, then 1); None where it does not count."""
+    """The counters of a group's folder (version 2, then 1); None where it does not count."""
     for file in (group / "cpu.stat", group / "cpu/cpu.stat"):
         if file.exists():
-            told = dict(line.split() for line in file.read_text().splitlines())
-            if "nr_throttled" in told:
+            counts = dict(line.split() for line in file.read_text().splitlines())
+            if "nr_throttled" in counts:
                 # Microseconds in version 2, nanoseconds in version 1.
-                seconds = int(told.get("throttled_usec", 0)) / 1e6 + int(told.get("throttled_time", 0)) / 1e9
-                return Throttling(int(told["nr_periods"]), int(told["nr_throttled"]), seconds)
+                seconds = int(counts.get("throttled_usec", 0)) / 1e6 + int(counts.get("throttled_time", 0)) / 1e9
+                return Throttling(int(counts["nr_periods"]), int(counts["nr_throttled"]), seconds)
     return None
 
 

@@ -53,7 +53,7 @@ class RunUsage:
     peak_rss_bytes: int
     """The same of the process since it started, loading and compiling included: what a machine has to have."""
     cpu_joules: float | None
-    """Of the processor's packages, with whatever else ran on them."""
+    """Energy of the processor's packages, with whatever else ran on them."""
     device_joules: float | None
     sampler_cpu_seconds: float
     """Processor time of sampling itself."""

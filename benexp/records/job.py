@@ -49,7 +49,7 @@ class JobReport(Measurements):
     config_hash: str
     repeat: int
     side_by_side: bool | None = None
-    """Whether other jobs may have run beside it."""
+    """True where other jobs may have run beside it."""
     environment: Environment
     ceiling: Measurements | None = None
     """The same without a model."""

@@ -60,9 +60,9 @@ class Configuration:
     seconds: dict[int, float]
     """Over all tiles that are compared, by repeat, of those that did not fail. JSON makes texts of the repeats."""
     median: Interval | None
-    """Of the seconds."""
+    """The median of the seconds, with its interval."""
     spread: float | None
-    """Of the seconds: standard deviation as a share of the median."""
+    """Standard deviation of the seconds, as a share of the median."""
     stage_seconds: dict[str, float]
     """Median over repeats of each stage's busy seconds, over all tiles and summed over threads."""
     patches: int | None
@@ -72,7 +72,7 @@ class Configuration:
     ceiling_seconds: Interval | None
     """Seconds of all tiles with the null backend, measured in each repeat: no model can be faster."""
     peak_rss_bytes: int | None
-    """Of the processes since they started, loading and compiling included."""
+    """The peak of the processes since they started, loading and compiling included."""
     peak_device_memory_bytes: int | None
     memory_bytes: int | None
     """The larger of both peaks: limits and the Pareto front go by it."""
@@ -89,12 +89,12 @@ class Configuration:
     flips_unknown: str | None
     """Why flips are null."""
     against_reference: Speedup | None
-    pareto_memory: bool
+    pareto_memory: bool = False
     """True where nothing is both as fast and smaller, or faster and no larger."""
-    pareto_flips: bool
+    pareto_flips: bool = False
     """The same of speed and flips."""
     verdicts: list[Verdict]
-    """Of the spread of its repeats, and what its runs had to say, each once."""
+    """On the spread of its repeats, and those of its runs, each once."""
     problems: list[str]
     """Those of the report's that it is among."""
     left_out: str | None
@@ -120,9 +120,9 @@ class Recommended:
     config_hash: str | None
     overrides: list[str]
     nearest: str | None
-    """Where nothing keeps the limits."""
+    """The configuration that comes nearest, where nothing keeps the limits."""
     not_told_apart: list[str]
-    """What else keeps the limits and was not measured to be slower, the fastest first."""
+    """Others that keep the limits and were not measured to be slower, the fastest first."""
     max_memory_gb: float | None
     max_flips_per_million: float | None
 
@@ -156,7 +156,7 @@ class SweepReport:
     excluded: str | None
     """A sentence on the products that failed in every job, and are not compared."""
     tiles: list[TileRecord]
-    """Of all jobs; a job that failed before it had any is one with an empty name."""
+    """Those of all jobs; a job that failed before it had any is one with an empty name."""
 
 
 def left_out(configurations: Sequence[Configuration]) -> list[tuple[str, list[str]]]:

@@ -35,7 +35,7 @@ class KnownTile(Struct, frozen=True, kw_only=True, tag_field="status"):
     """Identifies everything that the time depends on; null where the product cannot be opened."""
     estimate: Estimate | None = None
     reused: bool = False
-    """Whether an earlier run measured it."""
+    """True where an earlier run measured it."""
     sweep: str | None = None
     """Identifies the sweep in which it was measured."""
 

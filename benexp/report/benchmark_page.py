@@ -121,7 +121,7 @@ def _link(folder: Path, place: Path) -> str | None:
 
 
 def _pairs(every: Sequence[Configuration]) -> list[tuple[int, int, str, str]]:
-    """How configurations, by their places, compare with each other over the repeats that both have: verdict, words."""
+    """Comparisons of configurations, by their places, over the repeats that both have: verdict, words."""
     found: list[tuple[int, int, str, str]] = []
     for (i, one), (j, other) in permutations(enumerate(every), 2):
         if one.seconds.keys() & other.seconds.keys():

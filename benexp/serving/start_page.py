@@ -26,7 +26,7 @@ class Result:
     facts: str
     files: Files
     tiles: Sequence["Result"] = ()
-    """Of a job."""
+    """Those of a job."""
     configurations: Mapping[str, Sequence["Result"]] = field(default_factory=dict)
 
 
@@ -91,7 +91,7 @@ def _folders(folder: Path) -> Iterator[tuple[Path, Files]]:
 
 
 def _bytes(real: Path, path: Path) -> int | None:
-    """How many a file has; None of what is not shown: hidden, no file, gone meanwhile, or a link that leaves `real`."""
+    """The size of a file; None of what is not shown: hidden, no file, gone meanwhile, or a link that leaves `real`."""
     try:
         inside = path.resolve(strict=True).relative_to(real) if path.is_symlink() else path
         about = path.stat()
@@ -102,7 +102,7 @@ def _bytes(real: Path, path: Path) -> int | None:
 
 
 def _facts(path: Path) -> str:
-    """What a tile's record says in a line; nothing where it is not ours."""
+    """A tile's record in a line."""
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
         height, width = record["shape"]

@@ -34,7 +34,7 @@ SETTINGS = {
 }
 """MLflow's own variables, where the user sets none."""
 LOCK_SECONDS = 20
-"""How long a database file that others write to is waited for."""
+"""Seconds to wait for a database file that others write to."""
 SAMPLES = 200
 """Samples of the system that are sent of one run."""
 PAGES = {"mlflow.experimentKind": "custom_model_development"}
@@ -110,7 +110,7 @@ class Destination:
         return str(found.experiment_id)
 
     def page(self, run_id: str) -> str:
-        """Where to look at a run."""
+        """The address of a run's page, or of its database."""
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}"
         return f"run {run_id} in {self.uri}"
@@ -272,7 +272,7 @@ def key_of_model(path: Path) -> str:
 
 
 def _signature(loaded: Any) -> Any:
-    """What the model takes and gives, as its graph says."""
+    """The model's inputs and outputs, from its graph."""
     import numpy as np
     import onnx
     from mlflow.models import ModelSignature
@@ -291,7 +291,7 @@ def _signature(loaded: Any) -> Any:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Of the jobs that run one file, one at a time: the first logs it, the others find it logged."""
+    """One at a time of the jobs that run one file: the first logs it, the others find it logged."""
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -309,7 +309,7 @@ def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _database_folder(uri: str) -> Path | None:
-    """Where a database file lies; None for a server."""
+    """The folder of a database file; None for a server."""
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).resolve().parent

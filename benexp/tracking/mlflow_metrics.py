@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from benexp.benchmarking.labels import flat
 from benexp.records.benchmark import PERCENTILES, STAGES
 from benexp.records.job import JobReport
 from benexp.records.sweep import SweepReport
@@ -48,15 +49,6 @@ def flips_of_job(sweep: Record, job: Record) -> dict[str, float]:
 def key(name: str) -> str:
     """A name as MLflow takes it on every system."""
     return re.sub(r"[^\w./ -]+", "-", name, flags=re.ASCII)[:LONGEST_KEY]
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones."""
-    found: dict[str, Any] = {}
-    for name, inner in value.items():
-        is_group = isinstance(inner, Mapping) and inner
-        found |= flat(inner, f"{prefix}{name}.") if is_group else {f"{prefix}{name}": inner}
-    return found
 
 
 def _of_job(report: JobReport) -> Iterator[Known]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benexp.benchmarking.labels import flat
 from benexp.records.environment import Environment
 from benexp.records.job import JobReport
 from benexp.records.names import PARITY, REPORT, TABLE
 from benexp.records.sweep import SweepReport
 from benexp.records.tile import done_tiles
-from benexp.tracking.mlflow_metrics import Metric, flat, key, metrics_of
+from benexp.tracking.mlflow_metrics import Metric, key, metrics_of
 from benexp.tracking.sent_records import MARKER, SWEEP, Record, read
 
 LONGEST_PARAM = 6000

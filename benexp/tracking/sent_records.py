@@ -27,7 +27,7 @@ SWEEP = "sweep"
 """The marker's entry for the parent run of a sweep, which is opened before there is a record."""
 KINDS = {RUN: "classify", COMPARISON: "compare", EVALUATION: "evaluate"}
 ARTIFACTS = "mlartifacts"
-"""Where MLflow keeps copies beside a database file."""
+"""The folder of MLflow's copies beside a database file."""
 
 
 @dataclass(frozen=True)
