@@ -13,6 +13,7 @@ from typing import Any
 from benexp.config.hashing import NOT_IN_HASH, digest
 from benexp.core import cores
 from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.mapping.differences import Differences, differences
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.records.job import JobReport
@@ -58,7 +59,7 @@ class TileMap:
 
     def record(self) -> RunRecord:
         """Its run.json. Raises BenexpError where that is not there, or another map's."""
-        path = self.folder / self.tile.tile / RUN
+        path = self.folder / self.tile.folder / RUN
         try:
             found = read_record(path, RunRecord)
         except BenexpError as error:
@@ -80,18 +81,24 @@ class TileMap:
         """The record, if the saved grid is the one in it. Raises BenexpError where it is not, or not there."""
         record = self.record()
         try:
-            same = describe_file(self.path) == record.files[self.path.name]
+            same = describe_file(self.path) == record.grid
         except OSError as error:
             raise BenexpError(f"{self.path}: cannot be read ({error}): measure it again with resume=false") from error
         if not same:
             raise BenexpError(f"{self.path}: is not what the map was made of: measure it again with resume=false")
         return record
 
+    @property
+    def area(self) -> Window:
+        """The mapped part of the tile."""
+        record = self.record()
+        return Window(*(record.region or (0, 0, *record.tile_shape)))
+
     def grid(self) -> ProbabilityGrid:
         """As it was saved. Raises BenexpError where it is not there, or not the one that the map was made of."""
         record = self.check()
         chunking = record.config["chunking"]
-        patches = PatchGrid(record.shape, chunking["patch_size"], chunking["stride"])
+        patches = PatchGrid(record.tile_shape, chunking["patch_size"], chunking["stride"])
         found = ProbabilityGrid.load(self.path, record.grid_key, patches, len(record.model.classes))
         assert found  # the file is the record's, and so is its key
         return found[0]
@@ -121,6 +128,7 @@ class Comparisons:
                 self._known[key] = differences(
                     before,
                     after,
+                    reference.area,
                     blend_shape=candidate.job.config["chunking"]["blend"],
                     tolerance=tolerance,
                     threads=cores.available(),

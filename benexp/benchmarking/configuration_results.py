@@ -8,9 +8,9 @@ from benexp.benchmarking.agreement import Problem, TileMap, maps_of
 from benexp.benchmarking.ceilings import BEATEN
 from benexp.benchmarking.labels import Label
 from benexp.benchmarking.verdicts import spread_verdicts
-from benexp.records.figures import Verdict
+from benexp.records.figures import BackendDescription, Verdict
 from benexp.records.job import JobReport
-from benexp.records.tile import BackendDescription, DoneTile, FailedTile
+from benexp.records.tile import DoneTile, FailedTile
 from benexp.runs.backend_choice import backend_name
 
 NULL = "null"

@@ -17,6 +17,7 @@ from benexp.config.schema import Config
 from benexp.core.errors import BenexpError, one_line
 from benexp.mapping.layers import Layer
 from benexp.models.spec import ModelSpec
+from benexp.products.region import region_of
 from benexp.records.figures import Estimate
 from benexp.records.job import Measurements, Startup, totals_of
 from benexp.records.names import RUN
@@ -77,7 +78,8 @@ class ConfigurationRun:
             open_input(product, Reading.of(self._config), self._spec.bands, warn=False) as tile,
         ):
             key = [*key, tile.name, tile.fingerprint]
-            takes = estimate(tile, self._config.chunking, self._backend, self._layers, self._spec)
+            region = region_of(tile, dataclasses.asdict(self._config.region))
+            takes = estimate(region, self._config.chunking, self._backend, self._layers, self._spec)
             self._estimates[product] = takes
             known = msgspec.structs.replace(
                 known, tile=tile.name, input_bytes=tile.input_bytes, key=digest(key), estimate=takes
@@ -158,7 +160,7 @@ class ConfigurationRun:
 
 def _is_there(folder: Path, tile: DoneTile) -> bool:
     """True where a tile's results are those that were measured, and whole."""
-    path = folder / tile.tile / RUN
+    path = folder / tile.folder / RUN
     if not path.exists():
         return False
     record = read_record(path, RunRecord)

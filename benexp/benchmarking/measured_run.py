@@ -101,6 +101,7 @@ def _measured(plan: RunPlan, product: Path, backend: Backend, taken: Collection[
             backend.on_batch = None
         found |= {
             "tile": record.tile,
+            "folder": record.folder,
             "stage_seconds": record.stage_seconds,
             "patches": record.patches.classified,
             "km2": record.shape[0] * record.shape[1] / 10_000,
@@ -111,7 +112,7 @@ def _measured(plan: RunPlan, product: Path, backend: Backend, taken: Collection[
             "latency_seconds": percentiles(latencies),
             "latency_histogram": histogram(latencies),
             "backend": record.backend,
-            "calibration": record.calibration,
+            "range_patches": record.range_patches,
         }
         verdicts = run_verdicts(record.backend, warm, sampler.usage, before, read_conditions())
         found |= {

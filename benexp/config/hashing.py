@@ -9,7 +9,19 @@ from omegaconf import OmegaConf
 from benexp.config.schema import Config
 
 NOT_IN_HASH = (
-    *("tile_folder", "input_dir", "output_folder", "tracking", "resume", "dry_run", "benchmark", "recommend", "serve"),
+    *(
+        "tile_folder",
+        "input_dir",
+        "output_folder",
+        "tracking",
+        "resume",
+        "overwrite",
+        "output_name",
+        "dry_run",
+        "benchmark",
+        "recommend",
+        "serve",
+    ),
     "execution",
 )
 """The keys of folders, and of how runs are executed, tracked and measured."""

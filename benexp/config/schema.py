@@ -60,6 +60,10 @@ def _is_offset(value: Any) -> bool:
     return value in ("auto", "none") or (_is_whole(value) and abs(value) < 1 << 16)
 
 
+def _is_output_name(value: str | None) -> bool:
+    return value is None or (bool(value) and "/" not in value and not value.startswith("."))
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -234,6 +238,11 @@ class Config:
     tile_folder: str | None = None
     input_dir: str | None = None
     output_folder: str = field(default="outputs", metadata=limit(bool, "a folder"))
+    output_name: str | None = field(
+        default=None,
+        metadata=limit(_is_output_name, "a name for a folder inside the tile's, without a slash or a dot in front"),
+    )
+    overwrite: bool = False
     offset: Any = field(
         default="auto", metadata=limit(_is_offset, "auto, none or a whole number between -65536 and 65536")
     )

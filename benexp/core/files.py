@@ -71,9 +71,16 @@ def sync(path: Path) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Wait for the lock on `path`, a file made for this, and hold it; the system frees it however the holder ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    while True:
+        with open(path, "w", opener=_no_link) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _has_its_name(file, path):
+                continue  # its holder removed it before it was ours
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def is_text(path: str | Path) -> bool:

@@ -23,17 +23,17 @@ from benexp.evaluation.comparison_report import Ran, describe, figures_of, notes
 from benexp.mapping import layers, pipeline
 from benexp.mapping.cog import RasterWriter
 from benexp.mapping.differences import FLIPS, Differences, differences
-from benexp.mapping.grid import PatchGrid
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid
 from benexp.mapping.layers import Format, Layer
 from benexp.products.integrity import check as check_integrity
-from benexp.products.tile import Tile
+from benexp.products.region import TileRegion, region_of
 from benexp.records.comparison import ComparisonRecord
 from benexp.records.names import COMPARISON
 from benexp.report.flips import write_flips_picture
 from benexp.runs.backend_choice import BackendChoice
 from benexp.runs.backend_list import Entry
-from benexp.runs.inputs import open_input, output_folder, results_folder
-from benexp.runs.outputs import describe_work, tags
+from benexp.runs.inputs import open_input, output_folder, tile_folder
+from benexp.runs.outputs import describe_work, results_folder, tags
 from benexp.runs.plan import RunPlan
 from benexp.runs.publishing import describe_file, publish
 
@@ -51,13 +51,13 @@ class Comparison:
         """Compare the backends, write the results and print a table; the record."""
         plan, (product,) = self.plan, self.plan.products
         with open_input(product, plan.reading, plan.spec.bands) as tile:
-            patches = PatchGrid(tile.shape, plan.spec.patch_size, plan.chunking.stride)
-            folder = results_folder(plan.output_folder, product, tile)
+            region = region_of(tile, plan.region)
+            folder = results_folder(plan, region, tile_folder(plan.output_folder, product, tile))
             # Not beside the first backend, as classify does: it would take cores from that one alone.
             check_integrity(tile.product, plan.integrity, plan.spec.bands)
             self._try_all()
             with output_folder(folder), staging(folder) as unfinished:
-                record, files = self._compare(tile, patches, unfinished)
+                record, files = self._compare(region, unfinished)
                 record = dataclasses.replace(record, files={path.name: describe_file(path) for path in files})
                 publish(files, folder, record, COMPARISON)
         summarise(folder, record, say)
@@ -85,11 +85,11 @@ class Comparison:
                 + "; ".join(problems)
             )
 
-    def _compare(self, tile: Tile, patches: PatchGrid, folder: Path) -> tuple[ComparisonRecord, list[Path]]:
+    def _compare(self, region: TileRegion, folder: Path) -> tuple[ComparisonRecord, list[Path]]:
         """The record but for its files, and the files made in `folder`."""
         started = time.perf_counter()
-        first, *others = self.entries
-        reference = self._classify(first, patches)
+        tile, (first, *others) = region.tile, self.entries
+        reference = self._classify(first, region)
         if not reference.rendered.pixels.sum():
             raise BenexpError(f"{tile.name}: no pixel could be classified, there is nothing to compare")
         same = Differences.none(len(self.plan.spec.classes), int(reference.rendered.pixels.sum()))
@@ -97,8 +97,8 @@ class Comparison:
         backends = [describe(first, reference, reference, same, self.plan.spec.classes, pixel_area)]
         files: list[Path] = []
         for entry in others:
-            ran = self._classify(entry, patches)
-            found, rasters = self._differences(tile, folder, entry, reference, ran)
+            ran = self._classify(entry, region)
+            found, rasters = self._differences(region, folder, entry, reference, ran)
             described = describe(entry, ran, reference, found, self.plan.spec.classes, pixel_area)
             picture = folder / f"{entry.file}_flips.png"
             write_flips_picture(
@@ -113,7 +113,7 @@ class Comparison:
             backends.append(described)
             files += [*rasters, picture]
         record = ComparisonRecord(
-            **describe_work(self.plan, tile, reference.grid),
+            **describe_work(self.plan, region, reference.grid),
             compared_pixels=same.pixels,
             reference=first.label,
             notes=notes_on(backends),
@@ -122,21 +122,24 @@ class Comparison:
         )
         return record, files
 
-    def _classify(self, entry: Entry, patches: PatchGrid) -> Ran:
-        """Classify the tile; never reuses what an earlier run saved, and opens the tile anew, whose cache is empty."""
+    def _classify(self, entry: Entry, region: TileRegion) -> Ran:
+        """Classify the region; saved answers are never reused, and the tile is opened anew, with an empty cache."""
         log.info("%s: classifying (%d of %d)", entry.label, self.entries.index(entry) + 1, len(self.entries))
         clocks = StageClocks()
-        chunking = self.plan.chunking
+        chunking, spec = self.plan.chunking, self.plan.spec
+        patches = PatchGrid(region.tile.shape, spec.patch_size, chunking.stride)
+        grid = ProbabilityGrid.empty(patches, len(spec.classes))
         with open_input(self.plan.products[0], self.plan.reading, self.plan.spec.bands, warn=False) as tile:
             with clocks.stage("open"):
                 backend = self._make(entry.backend)
                 backend.open()
             try:
                 with clocks.stage("classify"):
-                    grid = pipeline.classify(
+                    pipeline.classify(
                         tile,
                         backend,
-                        patches,
+                        grid,
+                        region.window,
                         chunk_size=chunking.chunk_size,
                         min_valid=chunking.min_valid,
                         clocks=clocks,
@@ -146,8 +149,9 @@ class Comparison:
                 backend.close()
         rendered = pipeline.render(
             grid,
-            [_Nowhere(layers.build({"names": ["class"]}, self.plan.spec.classes)[0])],
-            self.plan.spec.classes,
+            region.window,
+            [_Nowhere(layers.build({"names": ["class"]}, spec.classes)[0])],
+            spec.classes,
             blend_shape=chunking.blend,
             clocks=clocks,
             threads=cores.available(),
@@ -156,12 +160,12 @@ class Comparison:
         return Ran(grid, rendered, about, took["open"], took["classify"], took["infer"])
 
     def _differences(
-        self, tile: Tile, folder: Path, entry: Entry, reference: Ran, candidate: Ran
+        self, region: TileRegion, folder: Path, entry: Entry, reference: Ran, candidate: Ran
     ) -> tuple[Differences, list[Path]]:
         """The differences, and the files of their map: the GeoTIFF last."""
         # Whatever the precision: at int8's own, nearly every flip would be called a tie.
         tolerance = self.plan.tolerances["fp32"]
-        raster_tags = tags(self.plan, tile) | {
+        raster_tags = tags(self.plan, region.tile) | {
             "REFERENCE": self.entries[0].label,
             "CANDIDATE": entry.label,
             "TIE_TOLERANCE": f"{tolerance:g}",
@@ -169,9 +173,9 @@ class Comparison:
         writer: RasterWriter[Format] = RasterWriter(
             folder / f"{entry.file}_flips.tif",
             FLIPS,
-            shape=tile.shape,
-            crs=tile.crs,
-            transform=tile.transform,
+            shape=region.shape,
+            crs=region.tile.crs,
+            transform=region.transform,
             tags=raster_tags,
             class_names=self.plan.spec.classes,
         )
@@ -179,6 +183,7 @@ class Comparison:
             found = differences(
                 reference.grid,
                 candidate.grid,
+                region.window,
                 blend_shape=self.plan.chunking.blend,
                 tolerance=tolerance,
                 threads=cores.available(),

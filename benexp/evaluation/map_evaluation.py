@@ -93,7 +93,7 @@ def evaluate_map(
             return planned
         if product:
             made = classify_products(plan_run(config, overrides, [product]), say)[0]
-            mapped = Map.of_run(Path(config.output_folder) / made.tile / f"{made.tile}_class.tif", made)
+            mapped = Map.of_run(Path(config.output_folder) / made.folder / f"{made.tile}_class.tif", made)
         else:
             mapped = _known(path, tags)
         confusion = reference.compare(mapped.path, codes)

@@ -1,20 +1,21 @@
 """Tiles distributed over workers: each to one of them, or its chunks to all."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.execution.worker import Call, WorkerPool, log_messages
 from benexp.execution.worker_task import ClassifyTask
 from benexp.mapping import pipeline
-from benexp.mapping.grid import Chunk, PatchGrid, ProbabilityGrid
-from benexp.mapping.pipeline import Answers
-from benexp.mapping.plausibility import Content
-from benexp.mapping.resume import UnfinishedGrid
+from benexp.mapping.grid import Chunk, ProbabilityGrid
+from benexp.mapping.resume import KeptChunks
 from benexp.products import open_product
-from benexp.products.tile import Tile
+from benexp.products.region import TileRegion
+from benexp.records.figures import BackendDescription
 from benexp.runs.plan import RunPlan
 from benexp.runs.tile_run import Outcomes, run_tiles
 
@@ -96,34 +97,26 @@ class RemoteClassifier:
         self._pool = pool
 
     def classify(
-        self, tile: Tile, patches: PatchGrid, unfinished: UnfinishedGrid, content: Content, clocks: StageClocks
-    ) -> tuple[ProbabilityGrid, dict[str, Any]]:
+        self, region: TileRegion, grid: ProbabilityGrid, kept: KeptChunks, clocks: StageClocks
+    ) -> BackendDescription:
         """See Classifier."""
-        chunk_size = self._plan.chunking.chunk_size
-        numbers = {_corner(chunk): number for number, chunk in enumerate(patches.chunks(chunk_size))}
+        tile = region.tile
         product = (tile.product.path.absolute(), tile.stamp, tile.fingerprint)
-        backend: dict[str, Any] = {}
+        backend: BackendDescription = {}
 
-        def answered(chunks: Sequence[Chunk]) -> Generator[tuple[Chunk, Answers], None, None]:
-            calls = [(*product, numbers[_corner(chunk)]) for chunk in chunks]
+        def answered(chunks: Sequence[Chunk]) -> pipeline.Answered:
+            calls = [(*product, chunk.rows, chunk.cols, np.packbits(chunk.wanted)) for chunk in chunks]
             for index, result in self._values("chunk", calls):
                 backend.update(backend or result.backend)
                 for stage, seconds in result.seconds.items():
                     clocks.add(stage, seconds)
                 yield chunks[index], result.answers(chunks[index].window.shape)
 
-        grid = pipeline.gather(
-            answered,
-            patches,
-            len(self._plan.spec.classes),
-            chunk_size=chunk_size,
-            clocks=clocks,
-            unfinished=unfinished,
-            content=content,
-        )
+        chunk_size = self._plan.chunking.chunk_size
+        pipeline.gather(answered, grid, region.window, chunk_size=chunk_size, clocks=clocks, kept=kept)
         for _, description in self._values("describe", [()]) if not backend else ():
             backend.update(description)
-        return grid, backend
+        return backend
 
     def _values(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
         for index, outcome in self._pool.outcomes(method, calls):
@@ -131,7 +124,3 @@ class RemoteClassifier:
             if outcome.error:
                 raise outcome.error
             yield index, outcome.value
-
-
-def _corner(chunk: Chunk) -> tuple[int, int]:
-    return chunk.rows.start, chunk.cols.start

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.mapping import pipeline
-from benexp.mapping.grid import PatchGrid
-from benexp.mapping.pipeline import Answers
+from benexp.mapping.grid import Answers, PatchGrid
 from benexp.mapping.plausibility import tally
 from benexp.measure.nvml import gpu
 from benexp.products.tile import Tile
@@ -76,15 +75,21 @@ class ClassifyTask:
         classifier = LocalClassifier(self._plan, self._backend.get)
         return run_tile(self._plan, product, classifier, lambda text: lines.append(str(text))), lines
 
-    def chunk(self, product: Path, stamp: str, fingerprint: str, number: int) -> ChunkResult:
-        """Read and classify a chunk of a product, whose files must be those that the gathering process sees."""
+    def chunk(
+        self, product: Path, stamp: str, fingerprint: str, rows: slice, cols: slice, wanted: npt.NDArray[np.uint8]
+    ) -> ChunkResult:
+        """Read and classify the `wanted` patches (bits) of these rows and columns of a product.
+
+        Its files must be those that the gathering process sees.
+        """
         chunking, clocks = self._plan.chunking, StageClocks()
         tile = self._opened(product)
         # Most workers see the same file system: then the files need not be read as a whole by each.
         if stamp != tile.stamp and fingerprint != tile.fingerprint:
             raise BenexpError(f"{product}: a worker sees another file than here: workers need the same folders")
         patches = PatchGrid(tile.shape, self._plan.spec.patch_size, chunking.stride)
-        chunk = patches.chunks(chunking.chunk_size)[number]
+        count = (rows.stop - rows.start) * (cols.stop - cols.start)
+        chunk = patches.chunk(rows, cols, np.unpackbits(wanted, count=count).astype(bool))
         with clocks.stage("load"):
             backend = self._backend.get()
         with clocks.stage("read"):

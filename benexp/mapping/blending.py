@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.core.window import Window
-from benexp.mapping.grid import ProbabilityGrid
+from benexp.mapping.grid import CLASSIFIED, ProbabilityGrid, reaching
 
 # Each is a function of the distance from the patch's centre, from -1 to 1 at its edges.
 WINDOWS: dict[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
@@ -38,9 +38,7 @@ def axis_weights(
 ) -> tuple[slice, npt.NDArray[np.float32]]:
     """The patches that reach into pixels [start, stop) of an axis, and their weights [stop - start, patches] there."""
     size = len(window)
-    reach = slice(
-        int(np.searchsorted(origins, start - size, side="right")), int(np.searchsorted(origins, stop, side="left"))
-    )
+    reach = reaching(origins, size, start, stop)
     offsets = np.arange(start, stop)[:, None] - origins[None, reach]
     inside = (offsets >= 0) & (offsets < size)
     return reach, np.where(inside, window[np.clip(offsets, 0, size - 1)], 0).astype(np.float32)
@@ -57,7 +55,7 @@ def blend(
     rows, weights_y = axis_weights(grid.patches.rows, window, block.row, block.row + block.height)
     cols, weights_x = axis_weights(grid.patches.cols, window, block.col, block.col + block.width)
     probabilities = grid.probabilities[rows, cols]
-    classified = grid.classified[rows, cols].astype(np.float32)
+    classified = (grid.patch_states[rows, cols] == CLASSIFIED).astype(np.float32)
 
     denominator = weights_y @ classified @ weights_x.T
     covered = denominator > 0
@@ -67,4 +65,4 @@ def blend(
     inverse = np.divide(1, denominator, out=np.zeros_like(denominator), where=covered)
     blended = along_y @ weights_x.T
     blended *= inverse
-    return blended, covered & grid.valid[block.slices]
+    return blended, covered & grid.valid(block)

@@ -89,6 +89,7 @@ class _Block(NamedTuple):
 def differences(
     reference: ProbabilityGrid,
     candidate: ProbabilityGrid,
+    area: Window,
     *,
     blend_shape: str,
     tolerance: float,
@@ -96,29 +97,32 @@ def differences(
     take: Callable[[npt.NDArray[np.uint8], Window], object],
     thumbnail_size: int = pipeline.THUMBNAIL,
 ) -> Differences:
-    """Compare the maps of two grids of one tile; `take` is given the values of FLIPS [h, w] block by block.
+    """Compare an area of the maps of two grids of one tile; `take` gets the values of FLIPS [h, w] block by block.
 
     Memory holds a few blocks of both maps, whatever the tile's size.
     """
-    same_patches = np.array_equal(reference.classified, candidate.classified)
-    if not (same_patches and np.array_equal(reference.valid, candidate.valid)):
+    touching = reference.patches.touching(area)
+    same_patches = np.array_equal(reference.patch_states[touching], candidate.patch_states[touching])
+    if not (same_patches and np.array_equal(reference.valid(area), candidate.valid(area))):
         raise ValueError("the grids are of different tiles")
-    shape = reference.patches.tile_shape
+    shape = area.shape
     classes = reference.probabilities.shape[-1]
     window = window_weights(reference.patches.patch_size, blend_shape)
 
     def work(block: Window) -> _Block:
+        inside = block.intersection(area).relative_to(block).slices
         before, valid = blend(reference, window, block)
         after, _ = blend(candidate, window, block)
-        return _compare(before, after, valid, tolerance)
+        return _compare(before[:, *inside], np.ascontiguousarray(after[:, *inside]), valid[inside], tolerance)
 
     step = pipeline.thumbnail_step(shape, thumbnail_size)
     marks = np.zeros((2, -(-shape[0] // step), -(-shape[1] // step)), np.int64)
     flips = np.zeros((classes, classes), np.int64)
     histogram = np.zeros(_BINS, np.int64)
     pixels, total, largest = 0, 0.0, 0.0
-    with pipeline.blockwise(shape, work, threads, "compare") as results:
-        for block, found in results:
+    with pipeline.blockwise(reference.patches.tile_shape, area, work, threads, "compare") as results:
+        for whole, found in results:
+            block = whole.intersection(area).relative_to(area)
             take(found.kinds, block)
             for mark, kind in zip(marks, (TIE, BEYOND), strict=True):
                 rows, cols = np.nonzero(found.kinds == kind)

@@ -19,10 +19,10 @@ from benexp.core.window import Window
 from benexp.mapping import layers as layers_module
 from benexp.mapping.blending import blend, window_weights
 from benexp.mapping.cog import BLOCK
-from benexp.mapping.grid import Chunk, PatchGrid, ProbabilityGrid, valid_share
+from benexp.mapping.grid import Answers, Chunk, ProbabilityGrid, valid_share
 from benexp.mapping.layers import Layer
-from benexp.mapping.plausibility import Content, tally
-from benexp.mapping.resume import UnfinishedGrid
+from benexp.mapping.plausibility import tally
+from benexp.mapping.resume import KeptChunks
 
 THUMBNAIL = 1024
 """Pixels along the longer side of a reduced map at most."""
@@ -47,52 +47,40 @@ class Writer(Protocol):
     def write(self, values: npt.NDArray[Any], window: Window) -> None: ...
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What the model says of the patches of one chunk, which of its pixels are usable, and what they hold."""
-
-    probabilities: npt.NDArray[np.float32]
-    """[rows, cols, classes]: 0 where a patch was skipped."""
-    classified: npt.NDArray[np.bool_]
-    """[rows, cols]."""
-    valid: npt.NDArray[np.bool_]
-    """[h, w] of the chunk's window."""
-    tally: npt.NDArray[np.int64]
-    """See plausibility.tally."""
+Answered = Generator[tuple[Chunk, Answers], None, None]
 
 
 def classify(
     tile: Readable,
     backend: Backend,
-    patches: PatchGrid,
+    grid: ProbabilityGrid,
+    area: Window,
     *,
     chunk_size: int,
     min_valid: float,
     clocks: StageClocks,
-    unfinished: UnfinishedGrid | None = None,
-    content: Content | None = None,
-) -> ProbabilityGrid:
-    """The model's answers for every patch of a tile. The next chunk is read while the backend works on this one.
+    kept: KeptChunks | None = None,
+) -> None:
+    """Classify the patches of a tile that touch `area` and that `grid` was not asked for; it takes in the answers.
 
-    Chunks that `unfinished` has are taken from it, the others are kept in it as they come; see `gather`.
+    The next chunk is read while the backend works on this one. Chunks that `kept` has are taken from it, the others
+    are kept in it as they come; see `gather`.
     """
+    patches = grid.patches
 
     def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         with clocks.stage("read"):
             pixels, valid = tile.read(chunk.window)
             return pixels, valid, tally(pixels, valid)
 
-    def answered(chunks: Sequence[Chunk]) -> Generator[tuple[Chunk, Answers], None, None]:
+    def answered(chunks: Sequence[Chunk]) -> Answered:
         with ThreadPoolExecutor(1, "read-ahead") as reader:
-            for chunk, (pixels, valid, held) in zip(chunks, in_order(reader, read, chunks), strict=True):
+            for chunk, (pixels, valid, counts) in zip(chunks, in_order(reader, read, chunks), strict=True):
                 with clocks.stage("infer"):
                     answers = classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
-                yield chunk, Answers(*answers, valid, held)
+                yield chunk, Answers(*answers, valid, counts)
 
-    classes = len(backend.spec.classes)
-    return gather(
-        answered, patches, classes, chunk_size=chunk_size, clocks=clocks, unfinished=unfinished, content=content
-    )
+    gather(answered, grid, area, chunk_size=chunk_size, clocks=clocks, kept=kept)
 
 
 def classify_chunk(
@@ -103,47 +91,42 @@ def classify_chunk(
     patch_size: int,
     min_valid: float,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Probabilities, and which patches have them, of a chunk with `pixels` [bands, h, w] and `valid` [h, w]."""
-    wanted = valid_share(valid, chunk.origins, patch_size) >= min_valid
-    answers = backend.classify(pixels, valid, chunk.origins[wanted])
-    probabilities = np.zeros((len(wanted), answers.shape[1]), np.float32)
-    probabilities[wanted] = answers
-    return probabilities.reshape(*chunk.shape, -1), wanted.reshape(chunk.shape)
+    """Probabilities of the wanted patches, and which have them, of a chunk of `pixels` [bands, h, w]."""
+    usable = chunk.wanted & (valid_share(valid, chunk.origins, patch_size) >= min_valid)
+    answers = backend.classify(pixels, valid, chunk.origins[usable])
+    probabilities = np.zeros((len(usable), answers.shape[1]), np.float32)
+    probabilities[usable] = answers
+    return probabilities.reshape(*chunk.shape, -1), usable.reshape(chunk.shape)
 
 
 def gather(
-    answered: Callable[[Sequence[Chunk]], Generator[tuple[Chunk, Answers], None, None]],
-    patches: PatchGrid,
-    classes: int,
+    answered: Callable[[Sequence[Chunk]], Answered],
+    grid: ProbabilityGrid,
+    area: Window,
     *,
     chunk_size: int,
     clocks: StageClocks,
-    unfinished: UnfinishedGrid | None = None,
-    content: Content | None = None,
-) -> ProbabilityGrid:
-    """A grid of what is `answered`, in any order, of the chunks that `unfinished` does not have; it keeps them.
+    kept: KeptChunks | None = None,
+) -> None:
+    """Fill in what `grid` misses of `area`: from the chunks that `kept` has, else by what is `answered`, in any order.
 
-    What all of them hold, those of an earlier run too, is added to `content`.
+    `kept` keeps the chunks that are answered.
     """
-    grid = ProbabilityGrid.empty(patches, classes)
-    done = unfinished.restore(grid, content) if unfinished else np.zeros(patches.shape, bool)
-    chunks = [chunk for chunk in patches.chunks(chunk_size) if not done[chunk.rows, chunk.cols].all()]
-    count = sum(len(chunk.origins) for chunk in chunks)
+    asked = int(grid.missing(area).sum())
+    for chunk, answers in kept.restore() if kept else ():
+        grid.add(chunk, answers)
+    missing = grid.missing(area)
+    left = int(missing.sum())
     with (
-        progress(initial=done.size - count, total=done.size, desc="classify", unit="patch") as bar,
-        closing(answered(chunks)) as coming,
+        progress(initial=asked - left, total=asked, desc="classify", unit="patch") as bar,
+        closing(answered(grid.patches.chunks(chunk_size, missing))) as coming,
     ):
         for chunk, answers in coming:
-            grid.valid[chunk.window.slices] |= answers.valid
-            grid.probabilities[chunk.rows, chunk.cols] = answers.probabilities
-            grid.classified[chunk.rows, chunk.cols] = answers.classified
-            if content:
-                content.add(answers.tally)
-            if unfinished:
+            grid.add(chunk, answers)
+            if kept:
                 with clocks.stage("write"):
-                    unfinished.keep(grid, chunk, answers.tally)
-            bar.update(len(chunk.origins))
-    return grid
+                    kept.keep(chunk, answers)
+            bar.update(int(chunk.wanted.sum()))
 
 
 def in_order(
@@ -165,14 +148,17 @@ def in_order(
 
 @contextmanager
 def blockwise(
-    shape: tuple[int, int], work: Callable[[Window], Result], threads: int, what: str
+    shape: tuple[int, int], area: Window, work: Callable[[Window], Result], threads: int, what: str
 ) -> Iterator[Iterator[tuple[Window, Result]]]:
-    """The blocks of a map of `shape`, row by row, each with what `work` makes of it in one of several threads."""
+    """The blocks of a tile of `shape` that touch `area`, row by row, each with its result of `work`, made in threads.
+
+    Blocks lie on the tile's lattice and are whole, so that the last bit of a pixel does not depend on the area.
+    """
     height, width = shape
     blocks = [
         Window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
-        for row in range(0, height, BLOCK)
-        for col in range(0, width, BLOCK)
+        for row in range(area.row // BLOCK * BLOCK, area.row + area.height, BLOCK)
+        for col in range(area.col // BLOCK * BLOCK, area.col + area.width, BLOCK)
     ]
     # Blocks run beside each other, so the matrix products inside them must not start threads of their own.
     with ThreadPoolExecutor(threads, what) as pool, threadpool_limits(1, user_api="blas"):
@@ -199,6 +185,7 @@ class Rendered:
 
 def render(
     grid: ProbabilityGrid,
+    area: Window,
     writers: Sequence[Writer],
     class_names: tuple[str, ...],
     *,
@@ -207,8 +194,11 @@ def render(
     threads: int,
     thumbnail_size: int = THUMBNAIL,
 ) -> Rendered:
-    """Make pixels of the grid, block by block, and hand them to the writers, of which one must be the class layer's."""
-    height, width = grid.patches.tile_shape
+    """Make pixels of an area of the grid, block by block, for the writers, of which one must be the class layer's.
+
+    Windows that writers get begin at the area's first pixel.
+    """
+    height, width = area.shape
     window = window_weights(grid.patches.patch_size, blend_shape)
     pixels = np.zeros(len(class_names) + 1, np.int64)
     step = thumbnail_step((height, width), thumbnail_size)
@@ -218,14 +208,18 @@ def render(
 
     def work(block: Window) -> list[npt.NDArray[Any]]:
         with clocks.stage("blend"):
+            inside = block.intersection(area).relative_to(block).slices
             probabilities, valid = blend(grid, window, block)
             # All layers see the same array: one that changed it would spoil the next.
             probabilities.flags.writeable = False
-            return [layers_module.apply(writer.layer, probabilities, class_names, valid) for writer in writers]
+            # Whole blocks, too: the last bit of a logarithm depends on the length of the array.
+            made = (layers_module.apply(writer.layer, probabilities, class_names, valid) for writer in writers)
+            return [values[..., *inside] for values in made]
 
-    with blockwise((height, width), work, threads, "render") as results:
+    with blockwise(grid.patches.tile_shape, area, work, threads, "render") as results:
         strip = np.empty((BLOCK, width), np.uint8)
-        for block, values in results:
+        for whole, values in results:
+            block = whole.intersection(area).relative_to(area)
             with clocks.stage("write"):
                 for writer, array in zip(writers, values, strict=True):
                     writer.write(array, block)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.core.errors import BenexpError
-from benexp.mapping.grid import ProbabilityGrid
+from benexp.mapping.grid import NOT_ASKED, ProbabilityGrid
 from benexp.products.offsets import OffsetDecision
 
 STEP = 3
@@ -55,30 +55,17 @@ def tally(pixels: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> npt.N
 
 
 class Content:
-    """The content of a tile's bands: the sum of its chunks' tallies."""
+    """The content of a tile's bands, by the tally of the pixels read."""
 
-    def __init__(self, bands: Sequence[str]) -> None:
+    def __init__(self, bands: Sequence[str], tally: npt.NDArray[np.int64]) -> None:
         self._bands = tuple(bands)
-        self._counts = np.zeros((len(self._bands), _BINS), np.int64)
-        self._low = np.full(len(self._bands), np.iinfo(np.uint16).max)
-        self._high = np.zeros(len(self._bands), np.int64)
-        self._looked = self._some = 0
-        self._lacks = np.zeros(len(self._bands), np.int64)
-        self._ones = np.zeros(len(self._bands), np.int64)
+        self._low, self._high, looked, some, self._lacks, self._ones = tally[:, :_HEAD].T
+        self._looked, self._some = int(looked[0]), int(some[0])
+        self._counts = tally[:, _HEAD:]
 
-    def add(self, tally: npt.NDArray[np.int64]) -> None:
-        """Take in a tally of the same bands."""
-        self._low = np.minimum(self._low, tally[:, 0])
-        self._high = np.maximum(self._high, tally[:, 1])
-        self._looked += int(tally[0, 2])
-        self._some += int(tally[0, 3])
-        self._lacks += tally[:, 4]
-        self._ones += tally[:, 5]
-        self._counts += tally[:, _HEAD:]
-
-    def check(self, grid: ProbabilityGrid) -> None:
-        """Raise BenexpError where no patch of the grid was classified, for want of data in a band or in all of them."""
-        if grid.classified.any():
+    def check(self, classified: npt.NDArray[np.bool_]) -> None:
+        """Raise BenexpError where no patch was `classified`, for want of data in a band or in all of them."""
+        if classified.any():
             return
         if not self._some:
             raise BenexpError(
@@ -91,7 +78,7 @@ class Content:
         """Reasons why parts of the grid were not classified, a sentence each, apart from the edge of the data."""
         missing = self._missing(GAPS)
         found = [f"{_told(missing)} and get no class: see whether the file is right"] if missing else []
-        done, count = int(grid.classified.sum()), grid.classified.size
+        done, count = int(grid.classified.sum()), int((grid.patch_states != NOT_ASKED).sum())
         if done < HARDLY * count:
             data, usable = (100 * number / self._looked for number in (self._some, int(self._counts[0].sum())))
             found.append(

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rasterio.crs import CRS
@@ -12,9 +13,46 @@ from rasterio.warp import transform_bounds
 
 from benexp.core.errors import BenexpError
 from benexp.core.window import Window
+from benexp.products.size_limits import check_area
+from benexp.products.tile import Tile
 
 SNAP = 1e-6
 """Pixels by which a box may pass a pixel's edge without taking in the pixel: rounding in projections."""
+
+
+@dataclass(frozen=True)
+class TileRegion:
+    """The part of a tile that is mapped: a window on the tile's grid, which may be the whole of it."""
+
+    tile: Tile
+    window: Window
+    is_whole: bool
+    """True where no region was asked for."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.window.shape
+
+    @property
+    def transform(self) -> Affine:
+        """From (column, row) in the window to coordinates of the tile's CRS."""
+        return self.tile.transform @ Affine.translation(self.window.col, self.window.row)
+
+    @property
+    def name(self) -> str:
+        """`region-R-C-H-W`, by its first row and column, height and width."""
+        return f"region-{'-'.join(map(str, self.window))}"
+
+
+def region_of(tile: Tile, region: Mapping[str, Any]) -> TileRegion:
+    """The part of a tile that config key `region` asks for. Raises BenexpError where it is outside, or too large."""
+    window = resolve_region(region, tile.shape, tile.crs, tile.transform)
+    check_area(window.shape)
+    asked = region.get("pixels")
+    clipped = asked and tuple(asked) != tuple(window)
+    warnings = (f"region.pixels={asked} is clipped to {list(window)}",) if clipped else ()
+    return TileRegion(tile, window, not (asked or region.get("bbox")), warnings)
 
 
 def resolve_region(region: Mapping[str, Any] | None, shape: tuple[int, int], crs: CRS, transform: Affine) -> Window:

@@ -1,12 +1,12 @@
 """A product opened as one raster grid at 10 m, read in windows."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,7 @@ from benexp.products.offsets import OffsetDecision, decide_offsets
 from benexp.products.placement import RESOLUTION, Placed, check_raster, check_together, place
 from benexp.products.product import Product
 from benexp.products.radiometry import dn_table, keep_table
-from benexp.products.region import resolve_region
-from benexp.products.size_limits import check_area, check_size
+from benexp.products.size_limits import check_size
 from benexp.products.thumbnail import read_decimated
 
 CHUNK_ROWS = 2048
@@ -40,7 +39,6 @@ def open_tile(
     offset: int | str = "auto",
     offset_override: bool = False,
     keep_saturated: bool = False,
-    region: Mapping[str, Any] | None = None,
     scl_mask: Sequence[int] = (),
     threads: int | None = None,
     cache_bytes: int | None = None,
@@ -48,8 +46,8 @@ def open_tile(
     """Open these bands of a product, in this order, as one tile; use it in a with statement.
 
     `offset` is `auto`, `none` or a number, and `offset_override` lets it contradict the product (see decide_offsets);
-    `keep_saturated` leaves saturated pixels valid; `region` is a part of the tile (see resolve_region); `scl_mask` are
-    the classes of the scene classification whose pixels are invalid; `threads` decode (default: the cores there are);
+    `keep_saturated` leaves saturated pixels valid; `scl_mask` are the classes of the scene classification whose pixels
+    are invalid; `threads` decode (default: the cores there are);
     `cache_bytes` are kept of decoded blocks (default: enough for a row of chunks).
     Raises BenexpError if a band is missing or coarser than it should be, bands do not fit each other, or the offset is
     not known.
@@ -62,18 +60,17 @@ def open_tile(
     rasters = [inspect(file) for file in files]
     decision = decide_offsets(product, offset, bands, override=offset_override)
     threads = threads or cores.available()
-    return Tile(product, rasters, decision, keep_saturated, region, scl, scl_mask, threads, cache_bytes)
+    return Tile(product, rasters, decision, keep_saturated, scl, scl_mask, threads, cache_bytes)
 
 
 class Tile:
     """Reads model DN on a grid of 10 m. `open_tile` makes it.
 
-    Attributes: `name`, `level`, `bands`; `shape` (rows, columns), `crs` and `transform`, which are those of the region
-    where one was asked for; `offsets`, added to each band's numbers, and `offset_decision`, the evidence for them;
+    Attributes: `name`, `level`, `bands`; `shape` (rows, columns), `crs` and `transform`; `offsets`, added to each
+    band's numbers, and `offset_decision`, the evidence for them;
     `warnings` that the user should see; `tags`, facts about the input that every map made from it should state;
     `input_bytes`, the size of the files read; `stamp`, a hash that only these very files have, seen from any machine,
-    as long as nobody writes to them; `region`, the tile's window in the whole product; `cache_bytes`, how much
-    is kept of what was decoded.
+    as long as nobody writes to them; `cache_bytes`, how much is kept of what was decoded.
     """
 
     def __init__(
@@ -82,7 +79,6 @@ class Tile:
         rasters: Sequence[Raster],
         decision: OffsetDecision,
         keep_saturated: bool,
-        region: Mapping[str, Any] | None,
         scl: Raster | None,
         scl_mask: Sequence[int],
         threads: int,
@@ -96,8 +92,8 @@ class Tile:
         reference = min(rasters, key=lambda raster: (raster.resolution, raster.file.name))
         factor = round(reference.resolution / RESOLUTION)
         _check_resolutions(product, rasters)
-        whole = (reference.shape[0] * factor, reference.shape[1] * factor)
-        self._grid = _grid(reference.transform.c, reference.transform.f)
+        self.shape = (reference.shape[0] * factor, reference.shape[1] * factor)
+        self.transform = Affine(RESOLUTION, 0, reference.transform.c, 0, -RESOLUTION, reference.transform.f)
         self._tables = [
             dn_table(
                 decision.offsets[raster.file.name],
@@ -122,15 +118,6 @@ class Tile:
         )
         self.tags = _tags(product, decision, keep_saturated)
         self.input_bytes = sum(product.container.size(raster.file.file) for raster in self._rasters)
-        self.region = resolve_region(region, whole, self.crs, self._grid)
-        if region and region.get("pixels") and tuple(region["pixels"]) != tuple(self.region):
-            self.warnings = (
-                *self.warnings,
-                f"region.pixels={list(region['pixels'])} is clipped to {list(self.region)}",
-            )
-        self.shape = self.region.shape
-        check_area(self.shape)
-        self.transform = _grid(self._grid.c + self.region.col * RESOLUTION, self._grid.f - self.region.row * RESOLUTION)
         self.cache_bytes = default_cache(self._rasters) if cache_bytes is None else cache_bytes
         self._clocks = StageClocks()
         self.stamp = self._stamp()
@@ -176,10 +163,9 @@ class Tile:
         """
         if min(window) < 0 or window.row + window.height > self.shape[0] or window.col + window.width > self.shape[1]:
             raise ValueError(f"{window} is not inside a tile of {self.shape}")
-        here = Window(window.row + self.region.row, window.col + self.region.col, *window.shape)
-        places = [place(here, raster, self._grid) for raster in self._rasters]
+        places = [place(window, raster, self.transform) for raster in self._rasters]
         keys = [list(_keys(number, *pair)) for number, pair in enumerate(zip(self._rasters, places, strict=True))]
-        interest = Interest(*(RESOLUTION * n for n in (here.row, here.row + here.height, here.col)))
+        interest = Interest(*(RESOLUTION * n for n in (window.row, window.row + window.height, window.col)))
         units = self._reader.read([key for group in keys for key in group], interest)
         with self._clocks.stage("assemble"):
             chunk = np.zeros((len(self.bands), *window.shape), np.uint16)
@@ -192,19 +178,19 @@ class Tile:
         self._check_unchanged()
         return chunk, valid
 
-    def reduced(self, bands: Sequence[str], max_size: int) -> npt.NDArray[np.uint16]:
-        """The numbers [bands, h, w] of any bands of the product, at most `max_size` pixels a side; 0 is nodata.
+    def reduced(self, bands: Sequence[str], max_size: int, window: Window) -> npt.NDArray[np.uint16]:
+        """The numbers [bands, h, w] of any bands of the product in a window, at most `max_size` pixels a side.
 
-        They have the size of every n-th row and column of the tile, for the smallest n that will do.
+        They have the size of every n-th row and column of the window, for the smallest n that will do; 0 is nodata.
 
         Raises BenexpError if the product lacks a band, or one is damaged.
         """
-        step = -(-max(self.shape) // max_size)
-        shape = (-(-self.shape[0] // step), -(-self.shape[1] // step))
+        step = -(-max(window.shape) // max_size)
+        shape = (-(-window.height // step), -(-window.width // step))
         rasters = [inspect(file) for file in self.product.band_files(bands)]
 
         def band(raster: Raster) -> npt.NDArray[np.uint16]:
-            return read_decimated(raster, place(self.region, raster, self._grid), shape)
+            return read_decimated(raster, place(window, raster, self.transform), shape)
 
         with ThreadPoolExecutor(len(rasters)) as pool:
             made = np.stack(list(pool.map(band, rasters)))
@@ -236,10 +222,6 @@ class Tile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _grid(west: float, north: float) -> Affine:
-    return Affine(RESOLUTION, 0, west, 0, -RESOLUTION, north)
 
 
 def _check_resolutions(product: Product, rasters: Sequence[Raster]) -> None:

@@ -1,9 +1,11 @@
 """Small types that several records share."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Number = int | float
+BackendDescription = dict[str, Any]
+"""A backend's `describe()`. Open-ended: a user's own backend adds keys."""
 
 
 @dataclass(frozen=True)

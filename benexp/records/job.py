@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benexp.records.environment import Environment
-from benexp.records.figures import Totals
+from benexp.records.figures import BackendDescription, Totals
 from benexp.records.storage import SCHEMA_VERSION
-from benexp.records.tile import BackendDescription, DoneTile, TileRecord, done_tiles
+from benexp.records.tile import DoneTile, TileRecord, done_tiles
 
 Status = Literal["done", "failed", "interrupted", "unfinished"]
 

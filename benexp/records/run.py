@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benexp.records.environment import Environment
+from benexp.records.figures import BackendDescription
 from benexp.records.model import ModelRecord
 from benexp.records.storage import SCHEMA_VERSION
 
@@ -31,11 +32,15 @@ class WorkRecord:
     schema_version: int = SCHEMA_VERSION
     tile: str
     product: str
+    region: tuple[int, int, int, int] | None
+    """The first row and column, height and width of the mapped part of the tile; None: the whole."""
+    tile_shape: tuple[int, int]
+    """Rows and columns of the whole tile, in pixels of 10 m."""
     shape: tuple[int, int]
-    """Rows and columns of pixels at 10 m."""
+    """Rows and columns of the results."""
     crs: str
     transform: tuple[float, float, float, float, float, float]
-    """Affine, from (column, row) to coordinates of `crs`."""
+    """Affine, from (column, row) in the results to coordinates of `crs`."""
     command: str
     """The command that repeats the work."""
     config: dict[str, Any]
@@ -54,21 +59,31 @@ class WorkRecord:
     files: dict[str, FileRecord] = field(default_factory=dict)
     """By name, in the folder of the record."""
 
+    @property
+    def title(self) -> str:
+        """The tile's name, and its region where the results are of one."""
+        row, col, height, width = self.region or (0, 0, 0, 0)
+        return f"{self.tile}, {height} x {width} pixels from row {row}, column {col}" if self.region else self.tile
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(WorkRecord):
     """One tile classified with one configuration."""
 
     backend_name: str
+    folder: str
+    """The folder of the results, below the run's output folder."""
     grid_key: str
+    grid: FileRecord
+    """`<tile>_grid.npz` in the tile's folder, as it was when the map was made of it."""
     grid_reused: bool
     resumed_chunks: int
     """Chunks that an interrupted run had classified."""
     map_hash: str
     """sha256 of the shape and pixels of the class map."""
-    backend: dict[str, Any]
+    backend: BackendDescription
     """`describe()` of the backend that ran."""
-    calibration: str | None
+    range_patches: str | None
     """The patches that int8 was quantised on."""
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -80,8 +95,6 @@ class GridOrigin:
     """The content of `about` in a saved probability grid: how its answers came about."""
 
     grid_key: str
-    backend: dict[str, Any]
-    warnings: list[str]
-    calibration: str | None
-    reused: bool = False
-    resumed_chunks: int = 0
+    backend: BackendDescription
+    range_patches: str | None
+    """The patches that int8 was quantised on."""

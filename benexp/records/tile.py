@@ -9,10 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import Struct
 
-from benexp.records.figures import Estimate, UsageSummary, Verdict
-
-BackendDescription = dict[str, Any]
-"""A backend's `describe()`. Open-ended: a user's own backend adds keys."""
+from benexp.records.figures import BackendDescription, Estimate, UsageSummary, Verdict
 
 
 class KnownTile(Struct, frozen=True, kw_only=True, tag_field="status"):
@@ -45,6 +42,8 @@ class DoneTile(KnownTile, frozen=True, kw_only=True, tag="done"):
 
     status: ClassVar[str] = "done"
     error: None = None
+    folder: str
+    """The folder of its results, below the job's."""
     seconds: float
     stage_seconds: dict[str, float]
     """Busy seconds of each stage, summed over its threads."""
@@ -59,7 +58,7 @@ class DoneTile(KnownTile, frozen=True, kw_only=True, tag="done"):
     latency_histogram: dict[int, int]
     """Batches by bin; see `benexp.measure.statistics.histogram`."""
     backend: BackendDescription
-    calibration: str | None
+    range_patches: str | None
     usage: UsageSummary
     verdicts: list[Verdict]
 

@@ -54,8 +54,8 @@ def write_collection(folder: Path, config_hash: str) -> Path:
         "links": [
             _root(),
             *(
-                {"rel": "item", "href": f"./{quote(tile)}/{quote(item_name(tile))}", "type": GEOJSON, "title": tile}
-                for tile in items
+                {"rel": "item", "href": f"./{quote(place)}", "type": GEOJSON, "title": item["id"]}
+                for place, item in items.items()
             ),
         ],
     }
@@ -102,13 +102,14 @@ def write_sweep_collection(folder: Path, jobs: Mapping[str, Sequence[Path]]) -> 
 
 
 def _items(folder: Path) -> dict[str, Any]:
-    """Those of finished tiles, by the tiles' names."""
+    """The items of finished tiles and regions, by their places below the folder."""
     found = {}
-    for place in sorted(folder.iterdir()):
-        path = place / item_name(place.name)
-        if (place / RUN).is_file() and path.is_file():
+    for record in sorted([*folder.glob(f"*/{RUN}"), *folder.glob(f"*/*/{RUN}")]):
+        place = record.parent.relative_to(folder)
+        path = folder / place / item_name(place.parts[0])
+        if path.is_file():
             try:
-                found[place.name] = json.loads(path.read_text(encoding="utf-8"))
+                found[f"{place.as_posix()}/{path.name}"] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 log.warning("%s: left out of %s, as it cannot be read: %s", path, COLLECTION, error)
     return found

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from benexp.core.window import Window
 from benexp.mapping.grid import ProbabilityGrid
 from benexp.report.drawing import rgba
 
@@ -39,19 +40,23 @@ class Embedded:
     notices: list[str]
 
 
-def embed(grid: ProbabilityGrid, window: npt.NDArray[np.float64]) -> Embedded:
-    """The grid, blended with `window`, as well as there is room for it."""
-    patches = grid.patches
-    rows, cols = patches.rows, patches.cols
-    probabilities, classified = grid.probabilities, grid.classified
+def embed(grid: ProbabilityGrid, area: Window, window: npt.NDArray[np.float64]) -> Embedded:
+    """The answers for an area, blended with `window`, as well as there is room for them.
+
+    Origins of patches count from the area's first pixel; those of patches that reach in from outside are negative.
+    """
+    patches, touching = grid.patches, grid.patches.touching(area)
+    all_rows, all_cols = patches.rows[touching[0]] - area.row, patches.cols[touching[1]] - area.col
+    all_probabilities, all_classified = grid.probabilities[touching], grid.classified[touching]
+    rows, cols, probabilities, classified = all_rows, all_cols, all_probabilities, all_classified
     notices = []
     every = 1
     while 2 * probabilities.size > GRID_BYTES and (every + 1) * patches.stride <= patches.patch_size:
         every += 1
-        kept_rows, kept_cols = (_every(len(origins), every) for origins in (patches.rows, patches.cols))
-        rows, cols = patches.rows[kept_rows], patches.cols[kept_cols]
-        probabilities = grid.probabilities[np.ix_(kept_rows, kept_cols)]
-        classified = grid.classified[np.ix_(kept_rows, kept_cols)]
+        kept_rows, kept_cols = (_every(len(origins), every) for origins in (all_rows, all_cols))
+        rows, cols = all_rows[kept_rows], all_cols[kept_cols]
+        probabilities = all_probabilities[np.ix_(kept_rows, kept_cols)]
+        classified = all_classified[np.ix_(kept_rows, kept_cols)]
     if every > 1:
         notices.append(
             f"This page holds every {_ordinal(every)} patch along each axis, to stay small enough for a mail: its map "
@@ -63,13 +68,13 @@ def embed(grid: ProbabilityGrid, window: npt.NDArray[np.float64]) -> Embedded:
             f"Probabilities in this page are rounded to 1/{_UINT16}: classes whose probabilities are closer than "
             "that may be swapped."
         )
-    mask, step = _mask(grid.valid)
+    mask, step = _mask(grid.valid(area))
     if step > 1:
         notices.append(f"The edges of pixels without data are shown at {10 * step} m.")
     values = probabilities if exact else np.rint(probabilities * np.float32(_UINT16))
     return Embedded(
         {
-            "shape": list(patches.tile_shape),
+            "shape": list(area.shape),
             "classes": int(probabilities.shape[2]),
             "rows": rows.tolist(),
             "cols": cols.tolist(),

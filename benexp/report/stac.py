@@ -65,17 +65,17 @@ def write_item(
 ) -> None:
     """Write the item about the run that `record` describes, whose results are `files`, GeoTIFFs among them.
 
-    `sensed` is the product's time in UTC; `in_collection` says that `collection.json` lies one folder above. What
-    changes from run to run, such as times and the machine, does not enter: the same input gives the same bytes.
+    `sensed` is the product's time in UTC; `in_collection` says that `collection.json` lies in the output folder above.
+    What changes from run to run, such as times and the machine, does not enter: the same input gives the same bytes.
     """
     item = {
         "type": "Feature",
         "stac_version": STAC,
         "stac_extensions": EXTENSIONS,
-        "id": record.tile,
+        "id": record.folder.replace("/", "_"),
         **_place(record),
         "properties": _properties(record, spec, sensed),
-        "links": [*model_links(spec), *(_upwards() if in_collection else [])],
+        "links": [*model_links(spec), *(_upwards(record.folder) if in_collection else [])],
         "assets": {**_assets(record, spec, files), **_model(spec)},
         **({"collection": collection_id(record.config_hash)} if in_collection else {}),
     }
@@ -126,7 +126,7 @@ def _properties(record: RunRecord, spec: ModelSpec, sensed: str | None) -> dict[
     crs = CRS.from_user_input(record.crs)
     code = crs.to_authority()
     return {
-        "title": f"Land cover of {record.tile}",
+        "title": f"Land cover of {record.title}",
         "description": _lineage(record, spec),
         **({"datetime": sensed} if sensed else {"datetime": None, "start_datetime": FIRST, "end_datetime": LAST}),
         "gsd": 10,
@@ -284,8 +284,9 @@ def _classes(layer: str, spec: ModelSpec) -> dict[str, Any]:
     return {}
 
 
-def _upwards() -> list[dict[str, str]]:
-    return [{"rel": rel, "href": f"../{COLLECTION}", "type": JSON} for rel in ("root", "parent", "collection")]
+def _upwards(folder: str) -> list[dict[str, str]]:
+    above = "../" * len(Path(folder).parts)
+    return [{"rel": rel, "href": f"{above}{COLLECTION}", "type": JSON} for rel in ("root", "parent", "collection")]
 
 
 def _href(path: Path) -> str:

@@ -13,6 +13,7 @@ from rasterio.transform import Affine
 
 from benexp.core.classes import LandCover
 from benexp.core.files import replacing
+from benexp.core.window import Window
 from benexp.mapping.blending import window_weights
 from benexp.mapping.grid import ProbabilityGrid
 from benexp.mapping.styles import RAMP
@@ -51,6 +52,7 @@ def write_viewer(
     path: Path,
     record: RunRecord,
     grid: ProbabilityGrid,
+    area: Window,
     pictures: Sequence[Picture],
     counts: npt.NDArray[np.int64],
     classes: Sequence[LandCover],
@@ -64,7 +66,7 @@ def write_viewer(
     height, width = record.shape
     pixel_area = abs(transform.a * transform.e)
     found = areas(counts, pixel_area, classes)
-    grid_part = embedding.embed(grid, window_weights(grid.patches.patch_size, record.config["chunking"]["blend"]))
+    grid_part = embedding.embed(grid, area, window_weights(grid.patches.patch_size, record.config["chunking"]["blend"]))
     shown = {f"picture{i}": picture for i, picture in enumerate(pictures)}
     bits = f"{np.log2(len(classes)):.2f} bits"
     data = {
@@ -100,7 +102,7 @@ def write_viewer(
         policy=_policy(scripts),
         styles=page.styles(STYLES),
         scripts=scripts,
-        title=record.tile,
+        title=record.title,
         record=record,
         warnings=record.warnings,
         notices=grid_part.notices,

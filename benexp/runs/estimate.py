@@ -13,12 +13,12 @@ from benexp.core import cores
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
 from benexp.mapping.cog import BLOCK, CACHE
-from benexp.mapping.grid import PatchGrid
+from benexp.mapping.grid import Chunk, PatchGrid
 from benexp.mapping.layers import Format
 from benexp.measure.environment import available_memory
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
-from benexp.products.tile import Tile
+from benexp.products.region import TileRegion, region_of
 from benexp.records.figures import Estimate
 from benexp.runs.backend_choice import BackendChoice
 from benexp.runs.inputs import Reading, open_input
@@ -55,12 +55,16 @@ class DryRun:
 
 
 def estimate(
-    tile: Tile, chunking: Chunking, backend: BackendChoice, layers: Sequence[Format], spec: ModelSpec | None = None
+    region: TileRegion,
+    chunking: Chunking,
+    backend: BackendChoice,
+    layers: Sequence[Format],
+    spec: ModelSpec | None = None,
 ) -> Estimate:
-    """What a tile takes that is classified into these layers, by a model whose weights need not be at hand."""
-    chunks = PatchGrid(tile.shape, chunking.patch_size, chunking.stride).chunks(chunking.chunk_size)
+    """The memory and disk that a region takes with these layers; the model's weights need not be at hand."""
+    tile, chunks = region.tile, _chunks(region, chunking)
     chunk = max(c.window.height * c.window.width for c in chunks) * len(tile.bands) * 2
-    pixels = tile.shape[0] * tile.shape[1]
+    pixels = region.shape[0] * region.shape[1]
     pixel_bytes = sum(layer.bands * np.dtype(layer.dtype).itemsize for layer in layers)
     # Every thread blends a block, and as many again hold the layers that are waiting to be written.
     at_once = min(pixels, cores.available() * BLOCK**2)
@@ -70,6 +74,13 @@ def estimate(
     written = min(CACHE, pixels * pixel_bytes)
     memory = BASE + reading + pixels + rendering + written + _engine(backend, spec)
     return Estimate(round(memory), round(COMPRESSED * pixels * pixel_bytes))
+
+
+def _chunks(region: TileRegion, chunking: Chunking) -> list[Chunk]:
+    patches = PatchGrid(region.tile.shape, chunking.patch_size, chunking.stride)
+    wanted = np.zeros(patches.shape, bool)
+    wanted[patches.touching(region.window)] = True
+    return patches.chunks(chunking.chunk_size, wanted)
 
 
 def _engine(backend: BackendChoice, spec: ModelSpec | None) -> float:
@@ -119,13 +130,14 @@ def dry_run(
         spec = resolve(dataclasses.asdict(config.model), patch_size=chunking.patch_size)
         bands = list(spec.bands)
     with open_input(product, Reading.of(config), bands) as tile:
-        patches = PatchGrid(tile.shape, chunking.patch_size, chunking.stride)
-        takes = estimate(tile, chunking, backend, layers, spec)
+        region = region_of(tile, dataclasses.asdict(config.region))
+        chunks = _chunks(region, chunking)
+        takes = estimate(region, chunking, backend, layers, spec)
         found = DryRun(
             tile=tile.name,
-            pixels=f"{tile.shape[1]} x {tile.shape[0]}",
-            patches=patches.shape[0] * patches.shape[1],
-            chunks=len(patches.chunks(chunking.chunk_size)),
+            pixels=f"{region.shape[1]} x {region.shape[0]}",
+            patches=sum(int(chunk.wanted.sum()) for chunk in chunks),
+            chunks=len(chunks),
             memory_gb=round(takes.memory_bytes / 1e9, 2),
             disk_gb=round(takes.disk_bytes / 1e9, 2),
         )

@@ -17,7 +17,6 @@ def grid_key(plan: RunPlan, tile: Tile) -> str:
     return digest(
         {
             "input": tile.fingerprint,
-            "region": plan.reading.region,
             "weights": plan.spec.weights_hash,
             "bands": plan.spec.bands,
             "offsets": tile.offsets,

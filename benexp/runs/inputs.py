@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
@@ -51,8 +50,6 @@ class Reading:
     offset: int | str
     offset_override: bool
     saturated: str
-    region: dict[str, Any]
-    """`pixels`, `bbox` and `crs` of config key `region`."""
     scl_mask: tuple[int, ...]
     name_filled_offsets: bool
     """Name each product that `offset` stands in for: one number is given for many products."""
@@ -64,7 +61,6 @@ class Reading:
             config.offset,
             config.offset_override,
             config.saturated,
-            dataclasses.asdict(config.region),
             tuple(config.mask.scl),
             bool(config.input_dir),
         )
@@ -72,14 +68,12 @@ class Reading:
 
 def open_input(product: Path, reading: Reading, bands: Sequence[str], *, warn: bool = True) -> Tile:
     """The product as a tile; with `warn` its warnings are logged."""
-    region = reading.region
     tile = open_tile(
         open_product(product),
         bands,
         offset=reading.offset,
         offset_override=reading.offset_override,
         keep_saturated=reading.saturated == "keep",
-        region=region if region["pixels"] or region["bbox"] else None,
         scl_mask=reading.scl_mask,
     )
     for warning in tile.warnings if warn else ():
@@ -89,8 +83,8 @@ def open_input(product: Path, reading: Reading, bands: Sequence[str], *, warn: b
     return tile
 
 
-def results_folder(output_folder: Path, product: Path, tile: Tile) -> Path:
-    """The folder of a tile's results.
+def tile_folder(output_folder: Path, product: Path, tile: Tile) -> Path:
+    """The folder of a tile: of its saved answers, and of the results for the whole of it.
 
     Raises BenexpError where that is a link or lies inside the product, or the names of results would be too long.
     """

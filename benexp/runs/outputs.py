@@ -8,19 +8,23 @@ from typing import Any
 from benexp.core import cores
 from benexp.core.classes import CLASSES
 from benexp.core.clocks import StageClocks
+from benexp.core.errors import BenexpError
 from benexp.mapping import pipeline
 from benexp.mapping.cog import RasterWriter
 from benexp.mapping.grid import ProbabilityGrid
 from benexp.mapping.pipeline import Rendered
 from benexp.measure.environment import environment, peak_memory
+from benexp.products.region import TileRegion
 from benexp.products.thumbnail import stretch
 from benexp.products.tile import Tile
-from benexp.records.run import GridOrigin, PatchCounts, RunRecord
+from benexp.records.run import PatchCounts, RunRecord
 from benexp.report import page
 from benexp.report.preview import write_preview
 from benexp.report.tables import write_areas, write_classmap
 from benexp.report.viewer import Picture, write_viewer
 from benexp.runs.plan import RunPlan
+from benexp.runs.publishing import describe_file
+from benexp.runs.tile_grid import TileGrid
 from benexp.version import __version__
 
 PICTURE = 2800
@@ -41,20 +45,30 @@ def tags(plan: RunPlan, tile: Tile) -> dict[str, str]:
     }
 
 
+def results_folder(plan: RunPlan, region: TileRegion, tile_folder: Path) -> Path:
+    """The folder of the results: the tile's, or one inside it for a region or where the plan names it."""
+    name = plan.output_name or (None if region.is_whole else region.name)
+    folder = tile_folder / name if name else tile_folder
+    if folder.is_symlink():
+        raise BenexpError(f"{folder} is a link, to {folder.resolve()}: remove it, or choose another output_name=")
+    return folder
+
+
 def write_layers(
-    plan: RunPlan, tile: Tile, grid: ProbabilityGrid, origin: GridOrigin, folder: Path, clocks: StageClocks
+    plan: RunPlan, region: TileRegion, made: TileGrid, folder: Path, clocks: StageClocks
 ) -> tuple[Rendered, list[Path]]:
     """Render all layers as GeoTIFFs into `folder`; the files, sidecars before the GeoTIFF that they belong to."""
-    raster_tags = tags(plan, tile) | {"BACKEND": plan.backend.name, "PRECISION": str(origin.backend["precision"])}
+    tile, precision = region.tile, str(made.origin.backend["precision"])
+    raster_tags = tags(plan, tile) | {"BACKEND": plan.backend.name, "PRECISION": precision}
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
                 RasterWriter(
                     folder / f"{tile.name}_{layer.name}.tif",
                     layer,
-                    shape=tile.shape,
+                    shape=region.shape,
                     crs=tile.crs,
-                    transform=tile.transform,
+                    transform=region.transform,
                     tags=raster_tags,
                     class_names=plan.spec.classes,
                 )
@@ -62,7 +76,8 @@ def write_layers(
             for layer in plan.layers
         ]
         rendered = pipeline.render(
-            grid,
+            made.grid,
+            region.window,
             writers,
             plan.spec.classes,
             blend_shape=plan.chunking.blend,
@@ -76,75 +91,89 @@ def write_layers(
     return rendered, [file for writer in writers for file in writer.files]
 
 
-def describe_work(plan: RunPlan, tile: Tile, grid: ProbabilityGrid) -> dict[str, Any]:
+def describe_work(plan: RunPlan, region: TileRegion, grid: ProbabilityGrid) -> dict[str, Any]:
     """The fields of WorkRecord but for its files."""
+    tile = region.tile
+    classified = grid.classified[grid.patches.touching(region.window)]
     return {
         "tile": tile.name,
         "product": str(tile.product.path),
-        "shape": tile.shape,
+        "region": None if region.is_whole else tuple(region.window),
+        "tile_shape": tile.shape,
+        "shape": region.shape,
         "crs": str(tile.crs),
-        "transform": tuple(tile.transform)[:6],
+        "transform": tuple(region.transform)[:6],
         "command": plan.command,
         "config": plan.asked,
         "config_hash": plan.config_hash,
         "model": plan.spec.record,
         "offsets": tile.offsets,
         "offset_source": tile.offset_decision.source,
-        "patches": PatchCounts(grid.classified.size, int(grid.classified.sum())),
-        "valid_pixels": int(grid.valid.sum()),
-        "warnings": list(tile.warnings),
+        "patches": PatchCounts(classified.size, int(classified.sum())),
+        "valid_pixels": int(grid.valid(region.window).sum()),
+        "warnings": [*tile.warnings, *region.warnings],
         "peak_memory_bytes": peak_memory(),
         "environment": environment(),
     }
 
 
-def describe_run(plan: RunPlan, tile: Tile, grid: ProbabilityGrid, origin: GridOrigin, rendered: Rendered) -> RunRecord:
+def describe_run(plan: RunPlan, region: TileRegion, made: TileGrid, rendered: Rendered, folder: Path) -> RunRecord:
     """The run's record but for its times and files."""
-    work = describe_work(plan, tile, grid)
+    work = describe_work(plan, region, made.grid)
     return RunRecord(
-        **work | {"warnings": [*tile.warnings, *origin.warnings]},
+        **work | {"warnings": [*work["warnings"], *made.warnings]},
+        folder=str(folder.relative_to(plan.output_folder)),
         backend_name=plan.backend.name,
-        grid_key=origin.grid_key,
-        grid_reused=origin.reused,
-        resumed_chunks=origin.resumed_chunks,
+        grid_key=made.origin.grid_key,
+        grid=describe_file(made.path),
+        grid_reused=made.reused,
+        resumed_chunks=made.resumed_chunks,
         map_hash=rendered.map_hash,
-        backend=origin.backend,
-        calibration=origin.calibration,
+        backend=made.origin.backend,
+        range_patches=made.origin.range_patches,
     )
 
 
 def write_reports(
     folder: Path,
-    tile: Tile,
+    region: TileRegion,
     grid: ProbabilityGrid,
     rendered: Rendered,
-    class_names: tuple[str, ...],
     rasters: Sequence[Path],
     others: Sequence[Path],
     record: RunRecord,
 ) -> list[Path]:
     """Write tables, preview and page into `folder`; the files. The page names `rasters` and `others`, too."""
     areas, classmap, preview, viewer = (
-        folder / name for name in ("areas.csv", f"{tile.name}_classmap.json", "preview.png", "viewer.html")
+        folder / name for name in ("areas.csv", f"{region.tile.name}_classmap.json", "preview.png", "viewer.html")
     )
-    pixel_area = abs(tile.transform.a * tile.transform.e)
+    pixel_area = abs(region.transform.a * region.transform.e)
     write_areas(areas, rendered.pixels, pixel_area, CLASSES)
-    write_classmap(classmap, class_names)
-    pictures = tile_pictures(tile)
+    write_classmap(classmap, record.model.classes)
+    pictures = tile_pictures(region)
     true_colour = pictures[0]
     write_preview(
-        *(preview, true_colour.colours, true_colour.valid, rendered.thumbnail, CLASSES, tile.name, rendered.pixels)
+        *(preview, true_colour.colours, true_colour.valid, rendered.thumbnail, CLASSES, record.title, rendered.pixels)
     )
     shown = sorted(rasters, key=lambda path: path.suffix != ".tif")
-    write_viewer(viewer, record, grid, pictures, rendered.pixels, CLASSES, [*shown, areas, classmap, preview, *others])
+    write_viewer(
+        viewer,
+        record,
+        grid,
+        region.window,
+        pictures,
+        rendered.pixels,
+        CLASSES,
+        [*shown, areas, classmap, preview, *others],
+    )
     return [areas, classmap, preview, viewer]
 
 
-def tile_pictures(tile: Tile) -> list[Picture]:
-    """The tile in true colour, and in infrared colours where it has the band for it: read once, at low resolution."""
-    infrared = "B08" in tile.product.bands
+def tile_pictures(region: TileRegion) -> list[Picture]:
+    """The region in true colour, and in infrared colours where it has the band for it: read once, at low resolution."""
+    infrared = "B08" in region.tile.product.bands
     bands = ("B04", "B03", "B02", *(["B08"] if infrared else []))
-    numbers = tile.reduced(bands, PICTURE)
+    numbers = region.tile.reduced(bands, PICTURE, region.window)
     found = [Picture("True colour", "B04, B03, B02", *stretch(numbers[:3]))]
     if infrared:
         # Apart: plants are so bright in the infrared that one stretch would leave nothing but red.

@@ -41,6 +41,11 @@ class RunPlan:
     layers: tuple[Layer, ...]
     chunking: Chunking
     reading: Reading
+    region: dict[str, Any]
+    """Config key `region`."""
+    output_name: str | None
+    overwrite: bool
+    """Replace results of another question."""
     execution: Execution
     integrity: str
     resume: bool
@@ -84,6 +89,10 @@ def plan_run(
         layers=tuple(made_layers),
         chunking=config.chunking,
         reading=Reading.of(config),
+        region=dataclasses.asdict(config.region),
+        output_name=config.output_name,
+        # A benchmark reuses whole measurements, by a rule of its own.
+        overwrite=config.overwrite or config.task.name == "benchmark",
         execution=config.execution,
         integrity=config.integrity,
         resume=config.resume,

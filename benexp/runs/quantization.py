@@ -65,7 +65,6 @@ def range_patches_of(products: Sequence[Path], config: Config, spec: ModelSpec) 
         key=digest(
             {
                 "tiles": keys,
-                "region": reading.region,
                 "mask": sorted(reading.scl_mask),
                 "saturated": reading.saturated,
                 "patches": config.quantization.patches,
@@ -130,7 +129,7 @@ def _read(product: Path, count: int, reading: Reading, spec: ModelSpec) -> npt.N
         if not patches:
             raise BenexpError(
                 f"{tile.name}: none of its patches is half valid, to calibrate int8 or to check a file on: "
-                f"name another product or region"
+                f"name another product"
             )
     return np.stack(patches[:count])
 
@@ -141,7 +140,7 @@ def _windows(tile: Tile, size: int, count: int) -> Iterator[Chunk]:
     Those that lie in one block of the file come first.
     """
     chunks = PatchGrid(tile.shape, size, size).chunks(SIDE * size)
-    cheap = [chunk for chunk in chunks if _in_one_block(chunk, tile)] or chunks
+    cheap = [chunk for chunk in chunks if _in_one_block(chunk)] or chunks
     wanted = min(-(-count // SIDE**2), len(cheap))
     first = [cheap[index] for index in _spread(len(cheap), wanted)]
     yield from first
@@ -150,6 +149,6 @@ def _windows(tile: Tile, size: int, count: int) -> Iterator[Chunk]:
         yield others[index]
 
 
-def _in_one_block(chunk: Chunk, tile: Tile) -> bool:
-    row, col = chunk.window.row + tile.region.row, chunk.window.col + tile.region.col
-    return row % BLOCK + chunk.window.height <= BLOCK and col % BLOCK + chunk.window.width <= BLOCK
+def _in_one_block(chunk: Chunk) -> bool:
+    row, col, height, width = chunk.window
+    return row % BLOCK + height <= BLOCK and col % BLOCK + width <= BLOCK

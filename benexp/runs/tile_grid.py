@@ -1,20 +1,24 @@
-"""The probability grid of a tile: the saved one where it answers the same question, else a new one."""
+"""The probability grid of a tile: saved answers to the same question are reused, only missing ones are computed."""
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+import numpy as np
 
 from benexp.backends.base import Backend
 from benexp.backends.null import NullBackend
 from benexp.core.clocks import StageClocks
+from benexp.core.files import locked
 from benexp.mapping import pipeline
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid, add_tallies
 from benexp.mapping.plausibility import Content, check_answers
-from benexp.mapping.resume import UnfinishedGrid
-from benexp.products.tile import Tile
+from benexp.mapping.resume import KeptChunks
+from benexp.products.region import TileRegion
+from benexp.records.figures import BackendDescription
 from benexp.records.run import GridOrigin
 from benexp.runs.grid_key import grid_key
 from benexp.runs.plan import RunPlan
@@ -22,13 +26,27 @@ from benexp.runs.plan import RunPlan
 log = logging.getLogger("benexp")
 
 
+@dataclass(frozen=True)
+class TileGrid:
+    """The grid of a tile, with all answers for a region, and how it came about."""
+
+    grid: ProbabilityGrid
+    origin: GridOrigin
+    path: Path
+    """The file of the grid, which all runs with its key share."""
+    reused: bool
+    """True where nothing was classified."""
+    resumed_chunks: int
+    warnings: list[str]
+
+
 class Classifier(Protocol):
     """Classifies the patches of a tile: in this process, or by workers."""
 
     def classify(
-        self, tile: Tile, patches: PatchGrid, unfinished: UnfinishedGrid, content: Content, clocks: StageClocks
-    ) -> tuple[ProbabilityGrid, dict[str, Any]]:
-        """The grid of all patches, and `describe()` of the backend. Chunks that `unfinished` has are not repeated."""
+        self, region: TileRegion, grid: ProbabilityGrid, kept: KeptChunks, clocks: StageClocks
+    ) -> BackendDescription:
+        """Fill in the answers that `grid` misses of a region; `describe()` of the backend."""
         ...
 
 
@@ -36,66 +54,88 @@ class LocalClassifier:
     """Classifies with one backend of this process."""
 
     def __init__(self, plan: RunPlan, backend: Callable[[], Backend]) -> None:
-        """`backend` returns an open backend; it is called only for tiles whose saved grid is not reused."""
+        """`backend` returns an open backend; it is called only for tiles whose saved grid lacks answers."""
         self._plan = plan
         self._backend = backend
 
     def classify(
-        self, tile: Tile, patches: PatchGrid, unfinished: UnfinishedGrid, content: Content, clocks: StageClocks
-    ) -> tuple[ProbabilityGrid, dict[str, Any]]:
+        self, region: TileRegion, grid: ProbabilityGrid, kept: KeptChunks, clocks: StageClocks
+    ) -> BackendDescription:
         """See Classifier."""
         with clocks.stage("load"):
             backend = self._backend()
-        chunking = self._plan.chunking
-        grid = pipeline.classify(
+        tile, chunking = region.tile, self._plan.chunking
+        pipeline.classify(
             tile,
             backend,
-            patches,
+            grid,
+            region.window,
             chunk_size=chunking.chunk_size,
             min_valid=chunking.min_valid,
             clocks=clocks,
-            unfinished=unfinished,
-            content=content,
+            kept=kept,
         )
         clocks.add("decode", tile.decode_seconds)
         clocks.add("assemble", tile.assemble_seconds)
-        return grid, backend.describe()
+        return backend.describe()
 
 
 def obtain_grid(
-    plan: RunPlan, tile: Tile, folder: Path, classifier: Classifier, sound: "Future[None]", clocks: StageClocks
-) -> tuple[ProbabilityGrid, GridOrigin]:
-    """The grid of a tile whose results lie in `folder`, and its origin, once the product is known to be `sound`."""
-    patches = PatchGrid(tile.shape, plan.spec.patch_size, plan.chunking.stride)
+    plan: RunPlan,
+    region: TileRegion,
+    tile_folder: Path,
+    results: Path,
+    classifier: Classifier,
+    sound: "Future[None]",
+    clocks: StageClocks,
+) -> TileGrid:
+    """The grid of a tile with the answers for a region, once the product is known to be `sound`.
+
+    The saved grid lies in `tile_folder`; chunks of an interrupted run lie in `results`, the folder of this run.
+    """
+    tile, spec = region.tile, plan.spec
+    patches = PatchGrid(tile.shape, spec.patch_size, plan.chunking.stride)
     with clocks.stage("integrity"):
         key = grid_key(plan, tile)
-    path = folder / f"{tile.name}_grid.npz"
-    if plan.resume and (saved := ProbabilityGrid.load(path, key, patches, len(plan.spec.classes))):
-        grid, origin = saved
-        sound.result()
-        return grid, dataclasses.replace(origin, reused=True, resumed_chunks=0)
-    if plan.resume and path.is_file():
+    path = tile_folder / f"{tile.name}_grid.npz"
+    saved = ProbabilityGrid.load(path, key, patches, len(spec.classes)) if plan.resume else None
+    if plan.resume and not saved and path.is_file():
         log.info("%s: configuration, input or benexp changed since its grid was saved: classified anew", tile.name)
-    unfinished, content = UnfinishedGrid(folder, key), Content(plan.spec.bands)
+    grid, origin = saved or (ProbabilityGrid.empty(patches, len(spec.classes)), None)
+    kept = KeptChunks(results, key, patches, len(spec.classes))
     if not plan.resume:
-        unfinished.remove()
-    grid, description = classifier.classify(tile, patches, unfinished, content, clocks)
-    try:
-        sound.result()
-        if plan.spec.trained and not issubclass(plan.backend.kind, NullBackend):
-            check_answers(grid, f"{plan.spec.name} on {description['backend']}")
-        content.check(grid)
-    except BaseException:
-        # Else the next run would go on from them, and come to the same.
-        unfinished.remove()
-        raise
+        kept.remove()
+    touching = patches.touching(region.window)
+    reused = not grid.missing(region.window).any()
+    if not reused:
+        # The tally of this run alone: it is added to that of the saved grid, which others may have added to.
+        before, grid.tally = grid.tally, np.zeros((0, 0), np.int64)
+        description = classifier.classify(region, grid, kept, clocks)
+        try:
+            sound.result()
+            if spec.trained and not issubclass(plan.backend.kind, NullBackend):
+                check_answers(grid, f"{spec.name} on {description['backend']}")
+            Content(spec.bands, grid.tally).check(grid.classified[touching])
+        except BaseException:
+            # Else the next run would go on from them, and come to the same.
+            kept.remove()
+            raise
+        source = plan.range_patches.source if plan.range_patches else None
+        origin = GridOrigin(grid_key=key, backend=description, range_patches=source)
+        with clocks.stage("write"), locked(tile_folder / f".{tile.name}_grid.lock"):
+            current = ProbabilityGrid.load(path, key, patches, len(spec.classes)) if plan.resume else None
+            if current:
+                current[0].merge(grid)
+                grid = current[0]
+            else:
+                grid.tally = add_tallies(before, grid.tally)
+            grid.save(path, origin)
+        kept.remove()
+    assert origin
+    sound.result()
+    content = Content(spec.bands, grid.tally)
+    content.check(grid.classified[touching])
     warnings = [*content.gaps(grid), *content.warnings(tile.offset_decision)]
     for warning in warnings:
         log.warning("%s: %s", tile.name, warning)
-    return grid, GridOrigin(
-        grid_key=key,
-        backend=description,
-        warnings=warnings,
-        calibration=plan.range_patches.source if plan.range_patches else None,
-        resumed_chunks=unfinished.restored,
-    )
+    return TileGrid(grid, origin, path, reused, kept.restored, warnings)

@@ -10,16 +10,17 @@ from pathlib import Path
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.core.files import staging
-from benexp.mapping.resume import forget
 from benexp.products.integrity import check as check_integrity
+from benexp.products.region import region_of
 from benexp.products.tile import Tile
 from benexp.records.names import RUN
 from benexp.records.run import RunRecord
 from benexp.report.stac import item_name, write_item
 from benexp.runs import outputs
-from benexp.runs.inputs import open_input, output_folder, results_folder
+from benexp.runs.inputs import open_input, output_folder, tile_folder
 from benexp.runs.plan import RunPlan
 from benexp.runs.publishing import describe_file, publish
+from benexp.runs.rerun import plan_rerun
 from benexp.runs.tile_grid import Classifier, obtain_grid
 
 log = logging.getLogger("benexp")
@@ -70,30 +71,30 @@ def run_tile(
     with tile, ThreadPoolExecutor(1, "integrity") as pool:
         if tile.name in taken:
             raise BenexpError(f"{product}: its results would overwrite those of another {tile.name}: rename it")
-        folder = results_folder(plan.output_folder, product, tile)
-        with output_folder(folder), staging(folder) as unfinished:
+        region = region_of(tile, plan.region)
+        for warning in region.warnings:
+            log.warning("%s: %s", tile.name, warning)
+        tiles = tile_folder(plan.output_folder, product, tile)
+        folder = outputs.results_folder(plan, region, tiles)
+        plan = plan_rerun(plan, region, folder)
+        with output_folder(tiles), output_folder(folder), staging(folder) as unfinished:
             # Verified while the model runs: nothing is saved before the files are known to be sound.
             sound = pool.submit(_verify, plan, tile, clocks)
-            grid, origin = obtain_grid(plan, tile, folder, classifier, sound, clocks)
-            rendered, rasters = outputs.write_layers(plan, tile, grid, origin, unfinished, clocks)
+            made = obtain_grid(plan, region, tiles, folder, classifier, sound, clocks)
+            rendered, rasters = outputs.write_layers(plan, region, made, unfinished, clocks)
             # With times as far as they are known when the pages, which show them, are written.
-            record = timed(outputs.describe_run(plan, tile, grid, origin, rendered))
+            record = timed(outputs.describe_run(plan, region, made, rendered, folder))
             with clocks.stage("report"):
-                saved = (folder if origin.reused else unfinished) / f"{tile.name}_grid.npz"
-                if not origin.reused:
-                    grid.save(saved, origin)
+                beside = [made.path] if made.path.parent == folder else []
                 item = unfinished / item_name(tile.name)
-                others = [saved, item, unfinished / RUN]
-                reports = outputs.write_reports(
-                    unfinished, tile, grid, rendered, plan.spec.classes, rasters, others, record
-                )
-                made = [*rasters, *reports]
-                write_item(item, record, plan.spec, tile.product.sensed, [*made, saved], plan.in_collection)
-                made.append(item)
-                files = {path.name: describe_file(path) for path in [*made, saved]}
-            record = dataclasses.replace(timed(record), files=files)
-            publish(made if origin.reused else [*made, saved], folder, record)
-            forget(folder)
+                others = [*beside, item, unfinished / RUN]
+                reports = outputs.write_reports(unfinished, region, made.grid, rendered, rasters, others, record)
+                files = [*rasters, *reports]
+                write_item(item, record, plan.spec, tile.product.sensed, [*files, *beside], plan.in_collection)
+                files.append(item)
+                described = {path.name: describe_file(path) for path in [*files, *beside]}
+            record = dataclasses.replace(timed(record), files=described)
+            publish(files, folder, record)
     outputs.summarise(folder, record, say, briefly=plan.in_collection)
     return record
 
