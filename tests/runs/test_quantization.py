@@ -76,11 +76,12 @@ def test_the_key_stands_for_the_patches_and_is_known_without_reading(
     others = {
         calibration_of([safe], config("calibration.patches=5"), spec).key,
         calibration_of([safe], config("region.pixels=[0,0,200,200]"), spec).key,
-        calibration_of([safe], config("offset=none"), spec).key,
+        calibration_of([safe], config("offset=none", "offset_override=true"), spec).key,
+        calibration_of([safe], config("saturated=keep"), spec).key,
         calibration_of([other], config(), spec).key,
         calibration_of([safe, other], config(), spec).key,
     }
-    assert len(others - {key}) == 5
+    assert len(others - {key}) == 6
 
 
 def test_products_share_the_patches(safe: Path, spec: ModelSpec, tmp_path: Path) -> None:

@@ -229,6 +229,8 @@ def test_degrees_and_swapped_axes_of_a_region_are_named(tmp_path: Path, caplog: 
     assert refused(caplog, tmp_path / "out", *asked, swapped, "region.crs=EPSG:4326").endswith(f"; {ordered}")
     elsewhere = refused(caplog, tmp_path / "out", *asked, "region.bbox=[100,10,101,11]", "region.crs=EPSG:4326")
     assert "longitude comes first" not in elsewhere
+    elsewhere = refused(caplog, tmp_path / "out", *asked, "region.bbox=[100,10,101,11]")
+    assert elsewhere.endswith("; if it is in degrees, it needs region.crs=EPSG:4326")
     classified(caplog, tmp_path / "out", *asked, right, "region.crs=EPSG:4326")
 
 
