@@ -253,7 +253,9 @@ def test_a_sidecar_beside_a_band_is_named_as_not_read(tmp_path: Path, caplog: py
     (product / "B03.tif.aux.xml").write_text(sidecar)
     for count, given in enumerate((product, zip_product(product))):
         record = classified(caplog, tmp_path / f"out{count}", f"tile_folder={given}", "offset=none")
-        assert record["warnings"] == ["B03.tif.aux.xml: not read, nor what it says"]
+        assert record["warnings"] == [
+            "not read: B03.tif.aux.xml (nodata values and scales in such files are not applied)"
+        ]
         assert record["valid_pixels"] == SIZE[0] * SIZE[1]
         assert (upsample(arrays["B03"], SIZE) == 7).any()
 
