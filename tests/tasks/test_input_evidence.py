@@ -77,6 +77,8 @@ def test_an_offset_against_the_metadata_is_refused_or_overridden(
     assert re.match(r"pixels are 0 or less after the offset, and set to 1, in B02 \(3\d %\), B03 \(3\d %\), ", clipped)
     assert set(record["offsets"].values()) == {-1000} and record["offset_source"] == "the configuration: offset=-1000"
     assert tags(tmp_path / "out")["OFFSET_OVERRIDE"] == overridden
+    error = refused(caplog, tmp_path / "lone", f"tile_folder={old}", "offset_override=true")
+    assert error == "offset_override=true: takes effect only beside offset=none or a number"
     # The same that the product says is no override.
     record = classified(caplog, tmp_path / "same", f"tile_folder={old}", "offset=none")
     assert not record["warnings"] and "OFFSET_OVERRIDE" not in tags(tmp_path / "same")
