@@ -268,6 +268,8 @@ def rules(c: Config) -> Iterator[tuple[str, Any, bool, str]]:
     yield "chunking.stride", k.stride, 1 <= k.stride <= k.patch_size, dense
     listed = f"effect with task=compare alone; task={c.task.name} runs the one of backend="
     yield "backends", f"[{','.join(c.backends)}]", not c.backends or c.task.name == "compare", listed
+    lone = c.offset_override and c.offset == "auto"
+    yield "offset_override", "true", not lone, "effect only beside offset=none or a number"
     yield "region", "pixels and bbox", region.pixels is None or region.bbox is None, "one of the two"
     yield "region.crs", region.crs, region.crs is None or region.bbox is not None, "a CRS only beside region.bbox"
     yield "backend._target_", c.backend.get("_target_"), bool(c.backend.get("_target_")), "the class of a backend"

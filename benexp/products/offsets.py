@@ -24,7 +24,7 @@ class OffsetDecision:
     source: str
     """The evidence in words, such as `MTD_MSIL2A.xml: offset -1000`."""
     stated_by_metadata: bool = False
-    """True where the product's own XML states the offsets."""
+    """True where the product's own XML states these offsets."""
     filled_in: bool = False
     """True where the product states nothing, and the configuration does."""
     overridden: str | None = None
@@ -81,6 +81,7 @@ def decide_offsets(
     return OffsetDecision(
         wanted,
         str(asked),
+        stated_by_metadata=_metadata_states(product) and not against,
         filled_in=not evidence,
         overridden=f"offset={setting} overrides the product's own evidence ({against})" if against else None,
     )
@@ -102,8 +103,11 @@ def _by_evidence(product: Product, evidence: Sequence[Evidence], bands: Sequence
             f"{product.path} does not say what radiometric offset its bands have ({', '.join(unknown)}): give offset="
             "none if its values are reflectance x 10000, offset=-1000 if they are 1000 more (baseline 04.00 and later)"
         )
-    by_metadata = product.metadata is not None and exact[0].source == product.metadata.file
-    return OffsetDecision({band: known[band] for band in bands}, str(exact[0]), by_metadata)
+    return OffsetDecision({band: known[band] for band in bands}, str(exact[0]), _metadata_states(product))
+
+
+def _metadata_states(product: Product) -> bool:
+    return product.metadata is not None and product.metadata.offsets is not None
 
 
 def evidence_of(product: Product) -> list[Evidence]:

@@ -111,7 +111,7 @@ def _degrees_hint(box: Sequence[float], name: str | None, shape: tuple[int, int]
                 order = f"longitude comes first, region.bbox=[{','.join(f'{n:g}' for n in sides)}]" if swapped else ""
                 system = "" if name else "it is in degrees, which need region.crs=EPSG:4326"
                 return "; " + ", and ".join(filter(None, (system, order)))
-    return ""
+    return "" if name else "; if it is in degrees, it needs region.crs=EPSG:4326"
 
 
 def _pixel(transform: Affine, x: float, y: float) -> tuple[float, float]:

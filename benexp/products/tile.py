@@ -240,7 +240,7 @@ def _sidecar_warnings(product: Product, rasters: Sequence[Raster]) -> list[str]:
     """A warning about files in which GDAL keeps nodata values, scales and statistics, which benexp does not read."""
     names = set(product.container.names)
     found = [name for raster in rasters if (name := f"{raster.file.file}.aux.xml") in names]
-    return [f"{', '.join(found)}: not read, nor what {'they say' if len(found) > 1 else 'it says'}"] if found else []
+    return [f"not read: {', '.join(found)} (nodata values and scales in such files are not applied)"] if found else []
 
 
 def _tags(product: Product, decision: OffsetDecision, keep_saturated: bool) -> dict[str, str]:

@@ -192,7 +192,8 @@ class Maps:
                 wanted = np.rint((stored.astype(float) + offsets[band]) * 10000 / scale)
                 arrays[band] = np.where(stored == 0, 0, np.clip(wanted, 1, 65535)).astype(np.uint16)
             folder = write_folder(self._world.products / "expected", arrays=arrays)
-            self._known[key] = self._world.run(f"tile_folder={folder}", "offset=none").map_hash
+            # Clipping makes numbers of 65535, which no sensor saturated.
+            self._known[key] = self._world.run(f"tile_folder={folder}", "offset=none", "saturated=keep").map_hash
             shutil.rmtree(folder)
         return self._known[key]
 

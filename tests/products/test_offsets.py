@@ -59,7 +59,7 @@ def test_a_number_fills_in_where_the_product_states_nothing(tmp_path: Path) -> N
 def test_a_number_that_says_the_same_is_no_override(tmp_path: Path) -> None:
     product = open_product(write_safe(tmp_path, offset=-1000))
     decision = decide_offsets(product, -1000, TWO)
-    assert not decision.filled_in and decision.overridden is None
+    assert decision.stated_by_metadata and not decision.filled_in and decision.overridden is None
 
 
 @pytest.mark.parametrize("setting", ["none", -300])

@@ -79,9 +79,9 @@ def test_a_band_that_is_nodata_is_named(tmp_path: Path) -> None:
     arrays = random_arrays(SIZE)
     arrays["B11"][: SIZE[0] // 4] = 0
     half = classify(write_folder(tmp_path / "half", arrays=arrays), tmp_path / "out", *NULL, "offset=none")
-    assert [warning for warning in half["warnings"] if "nodata in B11 (50 %)" in warning]
+    assert [warning for warning in half["warnings"] if "nodata or saturated in B11 (50 %)" in warning]
     arrays["B11"][:] = 0
     dead = write_folder(tmp_path / "dead", arrays=arrays)
-    with pytest.raises(BenexpError, match=r"no patch can be classified: .* nodata in B11 \(100 %\)"):
+    with pytest.raises(BenexpError, match=r"no patch can be classified: .* nodata or saturated in B11 \(100 %\)"):
         classify(dead, tmp_path / "out", *NULL, "offset=none")
     assert not files_below(tmp_path / "out" / "dead")

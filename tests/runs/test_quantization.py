@@ -76,12 +76,14 @@ def test_the_key_stands_for_the_patches_and_is_known_without_reading(
     assert range_patches_of([safe], config("export.tolerance.int8=0.1", "chunking.stride=30"), spec).key == key
     others = {
         range_patches_of([safe], config("quantization.patches=5"), spec).key,
-        range_patches_of([safe], config("region.pixels=[0,0,200,200]"), spec).key,
-        range_patches_of([safe], config("offset=none"), spec).key,
+        range_patches_of([safe], config("offset=none", "offset_override=true"), spec).key,
+        range_patches_of([safe], config("saturated=keep"), spec).key,
         range_patches_of([other], config(), spec).key,
         range_patches_of([safe, other], config(), spec).key,
     }
     assert len(others - {key}) == 5
+    # int8 is quantised on the whole tile, also where a region of it is mapped.
+    assert range_patches_of([safe], config("region.pixels=[0,0,200,200]"), spec).key == key
 
 
 def test_products_share_the_patches(safe: Path, spec: ModelSpec, tmp_path: Path) -> None:

@@ -193,12 +193,13 @@ def test_a_real_model_gives_the_same_map_for_every_chunk_size(stride: int, safe:
     assert np.array_equal(maps[0].argmax(0)[apart], maps[1].argmax(0)[apart])
 
 
-def test_a_tile_without_data_is_a_map_without_classes(tmp_path: Path) -> None:
-    arrays = {band: np.zeros_like(array) for band, array in random_arrays((130, 150)).items()}
-    record = classify(write_folder(tmp_path / "empty", arrays=arrays), tmp_path / "out", *FAST, "offset=none")
+def test_a_tile_that_is_masked_all_over_is_a_map_without_classes(tmp_path: Path) -> None:
+    scl = np.full((65, 75), 9, np.uint8)
+    product = write_folder(tmp_path / "cloudy", arrays=random_arrays((130, 150)), scl=scl)
+    record = classify(product, tmp_path / "out", *FAST, "offset=none", "mask.scl=[9]")
     assert record["patches"]["classified"] == 0
-    assert [warning for warning in record["warnings"] if warning.startswith("0 of 4 patches are classified: 0 % of")]
-    with rasterio.open(tmp_path / "out" / "empty" / "empty_class.tif") as raster:
+    assert [warning for warning in record["warnings"] if warning.startswith("0 of 4 patches are classified: 100 % of")]
+    with rasterio.open(tmp_path / "out" / "cloudy" / "cloudy_class.tif") as raster:
         assert (raster.read(1) == 255).all()
 
 

@@ -77,6 +77,8 @@ def test_an_offset_against_the_metadata_is_refused_or_overridden(
     assert re.match(r"pixels are 0 or less after the offset, and set to 1, in B02 \(3\d %\), B03 \(3\d %\), ", clipped)
     assert set(record["offsets"].values()) == {-1000} and record["offset_source"] == "the configuration: offset=-1000"
     assert tags(tmp_path / "out")["OFFSET_OVERRIDE"] == overridden
+    error = refused(caplog, tmp_path / "lone", f"tile_folder={old}", "offset_override=true")
+    assert error == "offset_override=true: takes effect only beside offset=none or a number"
     # The same that the product says is no override.
     record = classified(caplog, tmp_path / "same", f"tile_folder={old}", "offset=none")
     assert not record["warnings"] and "OFFSET_OVERRIDE" not in tags(tmp_path / "same")
@@ -229,6 +231,8 @@ def test_degrees_and_swapped_axes_of_a_region_are_named(tmp_path: Path, caplog: 
     assert refused(caplog, tmp_path / "out", *asked, swapped, "region.crs=EPSG:4326").endswith(f"; {ordered}")
     elsewhere = refused(caplog, tmp_path / "out", *asked, "region.bbox=[100,10,101,11]", "region.crs=EPSG:4326")
     assert "longitude comes first" not in elsewhere
+    elsewhere = refused(caplog, tmp_path / "out", *asked, "region.bbox=[100,10,101,11]")
+    assert elsewhere.endswith("; if it is in degrees, it needs region.crs=EPSG:4326")
     classified(caplog, tmp_path / "out", *asked, right, "region.crs=EPSG:4326")
 
 
@@ -251,7 +255,9 @@ def test_a_sidecar_beside_a_band_is_named_as_not_read(tmp_path: Path, caplog: py
     (product / "B03.tif.aux.xml").write_text(sidecar)
     for count, given in enumerate((product, zip_product(product))):
         record = classified(caplog, tmp_path / f"out{count}", f"tile_folder={given}", "offset=none")
-        assert record["warnings"] == ["B03.tif.aux.xml: not read, nor what it says"]
+        assert record["warnings"] == [
+            "not read: B03.tif.aux.xml (nodata values and scales in such files are not applied)"
+        ]
         assert record["valid_pixels"] == SIZE[0] * SIZE[1]
         assert (upsample(arrays["B03"], SIZE) == 7).any()
 
