@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from benexp.runs.backend_choice import choose_backend
 from benexp.runs.estimate import estimate
 from benexp.runs.inputs import Reading, open_input
 from benexp.runs.plan import plan_run
+
+log = logging.getLogger("benexp")
 
 
 class ConfigurationRun:
@@ -163,7 +166,11 @@ def _is_there(folder: Path, tile: DoneTile) -> bool:
     path = folder / tile.folder / RUN
     if not path.exists():
         return False
-    record = read_record(path, RunRecord)
+    try:
+        record = read_record(path, RunRecord)
+    except BenexpError as error:
+        log.warning("%s: measured again: %s", tile.tile, error)
+        return False
     sizes = {path.parent / name: file.bytes for name, file in record.files.items()}
     whole = all(file.is_file() and file.stat().st_size == size for file, size in sizes.items())
     return whole and record.map_hash == tile.map_hash

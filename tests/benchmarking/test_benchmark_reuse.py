@@ -12,10 +12,11 @@ from benexp.benchmarking import code_hash, configuration_run, job
 from benexp.benchmarking.measured_run import Request
 from benexp.measure.environment import environment
 from benexp.records.job import JobReport, Startup
+from benexp.records.run import FileRecord
 from benexp.records.storage import read_record, write_record
 from benexp.records.tile import KnownTile, TileRecord
 from tests.benchmarking.builders import report, start, write
-from tests.records.builders import done_tile
+from tests.records.builders import done_tile, run_record
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 
@@ -42,8 +43,7 @@ def pretend(products: Path, out: Path, requests: Requests, *more: str) -> dict[s
     made = read_record(out / "report.json", JobReport)
     for tile in made.tiles:
         (out / tile.tile).mkdir()
-        record = {"map_hash": "5", "valid_pixels": 1, "files": {"class.tif": {"bytes": 3}}}
-        (out / tile.tile / "run.json").write_text(json.dumps(record))
+        write_record(out / tile.tile / "run.json", run_record(map_hash="5", files={"class.tif": FileRecord(3, "")}))
         (out / tile.tile / "class.tif").write_text("map")
     asked = [{key: getattr(tile, key) for key in KnownTile.__struct_fields__} for tile in made.tiles]
     tiles: list[TileRecord] = [done_tile(**known) for known in asked]
@@ -147,7 +147,7 @@ def test_results_that_are_gone_or_others_are_measured_again(products: Path, tmp_
     (tmp_path / "report.json").write_text(saved)
     for tile in ("first", "second"):
         (tmp_path / tile / "class.tif").write_text("map")
-    (tmp_path / "first" / "run.json").write_text('{"map_hash": "6", "files": {}}')
+    write_record(tmp_path / "first" / "run.json", run_record(map_hash="6", files={}))
     (tmp_path / "second" / "run.json").unlink()
     requests.clear()
     assert start(products, tmp_path) == 1

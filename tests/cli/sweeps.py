@@ -8,6 +8,8 @@ from omegaconf import DictConfig
 
 from benexp.core.errors import BenexpError
 from benexp.records.job_outcome import JobOutcome, read_outcomes
+from benexp.records.tile import DoneTile
+from tests.records.builders import done_tile
 
 
 def outcomes(out: Path) -> list[JobOutcome]:
@@ -19,7 +21,7 @@ def outcomes(out: Path) -> list[JobOutcome]:
 class Speeds(dict[int, float]):
     """Stands in for what jobs do: chunk sizes have these speeds; those that are not here fail."""
 
-    def __call__(self, composed: DictConfig, *_: Any, **__: Any) -> list[dict[str, Any]]:
+    def __call__(self, composed: DictConfig, *_: Any, **__: Any) -> list[DoneTile]:
         if (speed := self.get(composed.chunking.chunk_size)) is None:
             raise BenexpError("not today")
-        return [{"patches": 3, "seconds": 2 / speed}, {"patches": 5, "seconds": 6 / speed}]
+        return [done_tile(patches=3, seconds=2 / speed), done_tile(patches=5, seconds=6 / speed)]

@@ -9,13 +9,14 @@ import pytest
 from benexp.cli import job_runner
 from benexp.cli.app import main
 from tests.benchmarking.builders import FAST
+from tests.records.builders import done_tile
 
 
 @pytest.mark.parametrize("other", [("task=classify",), ("task=benchmark", "dry_run=true")])
 def test_only_a_benchmark_that_begins_anew_drops_the_ceilings(
     other: tuple[str, ...], products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_runner, "run", lambda *_, **__: [{"patches": 1, "seconds": 1.0}])
+    monkeypatch.setattr(job_runner, "run", lambda *_, **__: [done_tile()])
     (tmp_path / "ceilings").mkdir()
     arguments = (f"tile_folder={products / 'first'}", f"output_folder={tmp_path}", "-m", "seed=1", "resume=false")
     assert main([*arguments, *other]) == 0

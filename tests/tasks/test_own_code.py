@@ -1,6 +1,7 @@
 """A user's own backend and layers, in a run."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ def test_the_readmes_own_layer_and_backend_run(safe: Path, tmp_path: Path, monke
         code = re.search(rf"```python\n# {module}\.py\n(.*?)```", readme, re.DOTALL)[1]
         (tmp_path / f"{module}.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
+    for module in ("my_layers", "my_backend"):
+        # Another test may have imported one of its own by this name.
+        monkeypatch.delitem(sys.modules, module, raising=False)
     layer = re.search(r"'(layers\.extra=.*?)'", readme)[1]
     backend = re.search(r"(backend\._target_=my_backend\S+) (backend\.level=\S+)", readme)
     record = classify(safe, tmp_path / "out", "model=demo", layer, backend[1], backend[2])
