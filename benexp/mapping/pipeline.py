@@ -13,6 +13,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from benexp.backends.base import Backend
+from benexp.backends.batching import PatchQueue
+from benexp.backends.patches import StagedChunk
 from benexp.core.clocks import StageClocks
 from benexp.core.progress import progress
 from benexp.core.window import Window
@@ -74,20 +76,37 @@ def classify(
 ) -> ProbabilityGrid:
     """The model's answers for every patch of a tile. The next chunk is read while the backend works on this one.
 
+    What does not fill a batch waits for the next chunk, so that the last batch of the tile alone is padded.
+
     Chunks that `unfinished` has are taken from it, the others are kept in it as they come; see `gather`.
     """
 
-    def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    def read(chunk: Chunk) -> tuple[StagedChunk, npt.NDArray[np.int64]]:
         with clocks.stage("read"):
             pixels, valid = tile.read(chunk.window)
-            return pixels, valid, tally(pixels, valid)
+            # On its way to the engine's device while that works on the chunk before.
+            return backend.stage(pixels, valid), tally(pixels, valid)
 
     def answered(chunks: Sequence[Chunk]) -> Generator[tuple[Chunk, Answers], None, None]:
+        backend.fit(patches.shape[0] * patches.shape[1])
+        queue = PatchQueue(backend)
+        waiting: deque[tuple[Chunk, npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64]]] = deque()
+
+        def whole(done: Sequence[npt.NDArray[np.float32]]) -> Iterator[tuple[Chunk, Answers]]:
+            for answers in done:
+                chunk, wanted, valid, held = waiting.popleft()
+                yield chunk, Answers(*placed(answers, wanted, chunk), valid, held)
+
         with ThreadPoolExecutor(1, "read-ahead") as reader:
-            for chunk, (pixels, valid, held) in zip(chunks, in_order(reader, read, chunks), strict=True):
+            for chunk, (staged, held) in zip(chunks, in_order(reader, read, chunks), strict=True):
                 with clocks.stage("infer"):
-                    answers = classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
-                yield chunk, Answers(*answers, valid, held)
+                    wanted = valid_share(staged.valid, chunk.origins, patches.patch_size) >= min_valid
+                    waiting.append((chunk, wanted, staged.valid, held))
+                    done = queue.put((staged, chunk.origins[wanted]))
+                yield from whole(done)
+            with clocks.stage("infer"):
+                done = queue.finish()
+            yield from whole(done)
 
     classes = len(backend.spec.classes)
     return gather(
@@ -105,7 +124,13 @@ def classify_chunk(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Probabilities, and which patches have them, of a chunk with `pixels` [bands, h, w] and `valid` [h, w]."""
     wanted = valid_share(valid, chunk.origins, patch_size) >= min_valid
-    answers = backend.classify(pixels, valid, chunk.origins[wanted])
+    return placed(backend.classify(pixels, valid, chunk.origins[wanted]), wanted, chunk)
+
+
+def placed(
+    answers: npt.NDArray[np.float32], wanted: npt.NDArray[np.bool_], chunk: Chunk
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """`answers` [n, classes] of the `wanted` patches of a chunk, and these, in its rows and columns."""
     probabilities = np.zeros((len(wanted), answers.shape[1]), np.float32)
     probabilities[wanted] = answers
     return probabilities.reshape(*chunk.shape, -1), wanted.reshape(chunk.shape)

@@ -76,12 +76,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     yield state
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What TensorRT's backend sets for the process is undone."""
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
-
-
 @pytest.fixture(scope="module")
 def expected(small_model: ModelSpec, small_onnx: Path) -> np.ndarray:
     with OnnxRuntimeBackend(small_model, small_onnx, threads=2) as backend:

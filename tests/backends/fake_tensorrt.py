@@ -7,9 +7,8 @@ runs an "engine" as the ONNX file that it was built from, on ONNX Runtime, at th
 import ctypes
 import enum
 import json
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +20,7 @@ import torch
 import benexp.backends.tensorrt
 import benexp.core.tensorrt
 import exporters.tensorrt
+from tests.backends.fake_cuda import FakeEvent, FakeStream, LateUploader
 
 GPU = "Some GPU, compute capability 9.0"
 STREAM = 77
@@ -54,23 +54,6 @@ class FakeGpu:
         yield
 
 
-class FakeEvent:
-    """One of CUDA's: two of them tell the milliseconds between them."""
-
-    def __init__(self, enable_timing: bool) -> None:
-        assert enable_timing
-        self.at: float | None = None
-
-    def record(self, stream: Any) -> None:
-        assert stream == STREAM
-        self.at = time.perf_counter()
-
-    def elapsed_time(self, end: "FakeEvent") -> float:
-        assert self.at is not None
-        assert end.at is not None
-        return 1000 * (end.at - self.at)
-
-
 @pytest.fixture
 def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     fake = make_fake()
@@ -79,8 +62,14 @@ def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         monkeypatch.setattr(module, "Gpu", FakeGpu)
     for module in (benexp.core.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "gpu_name", lambda *_: GPU)
+    monkeypatch.setattr(benexp.backends.tensorrt, "Uploader", LateUploader)
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: STREAM)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    working = FakeStream()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: working)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
     benexp.core.tensorrt.logger.cache_clear()
     yield fake
     benexp.core.tensorrt.logger.cache_clear()
