@@ -9,8 +9,9 @@ Without --weights the model has lively random weights (benexp/models/untrained.p
 published format, e.g. what `python -m benexp.demo.train OUT --architecture resnet50` writes.
 
 Each backend is given a whole chunk of uint16 in memory, as the pipeline gives it: cutting, uploading and downloading
-are inside. `usual` is eager torch at fp32, batches of 32, gradients on, of patches that are float32 already. `--bare
-DEVICE` adds the bare network at fp16 and bf16 on patches that lie on the device already: the ceiling of a GPU.
+are inside. --patches takes a multiple of every batch size, so that no padding is counted or left out. `usual` is eager
+torch at fp32, batches of 32, gradients on, of patches that are float32 already. `--bare DEVICE` adds the bare network
+at fp16 and bf16 on patches that lie on the device already: the ceiling of a GPU.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def bare(spec: ModelSpec, precision: str, device: str, patches: np.ndarray, batc
 
     def run() -> None:
         with torch.inference_mode():
-            for _ in range(-(-len(patches) // batch_size)):
+            for _ in range(len(patches) // batch_size):
                 network(resident)
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
@@ -102,6 +103,9 @@ def main() -> None:
     parser.add_argument("--bare", metavar="DEVICE")
     parser.add_argument("--peak-tflops", type=float, help="of the device's matrix units, for the share of it")
     args = parser.parse_args()
+    # Else engines that pad compute more patches than are counted.
+    if uneven := [size for size in args.batch_sizes if args.patches % size]:
+        parser.error(f"--patches {args.patches}: takes a multiple of every batch size, which {uneven} do not divide")
 
     spec = resolve(configured(args, "torch", 32)[0])
     patches = np.clip(varied_patches(spec.bands, args.patches, spec.patch_size, seed=2), 1, 65535).astype(np.uint16)

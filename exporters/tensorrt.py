@@ -23,7 +23,16 @@ from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from exporters.answers import onnx_answer, reference_answer, reference_name
-from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
+from exporters.parity import (
+    ENGINE_DECIDES,
+    INT8_DECIDES,
+    Answer,
+    Patches,
+    export_checked,
+    in_batches,
+    in_two_sizes,
+    trial_patches,
+)
 from exporters.quantize import for_ranges, int8_hint, quantised_on
 from exporters.recipe import Recipe
 
@@ -78,7 +87,7 @@ def export_tensorrt(
         reference=reference_answer(spec),
         patches=trial_patches(spec, recipe.ranges.read() if recipe.ranges else None),
         tolerance=recipe.allowed,
-        decides=INT8_DECIDES if precision == "int8" else None,
+        decides={"fp32": None, "int8": INT8_DECIDES}.get(precision, ENGINE_DECIDES),
         about={
             "reference": reference_name(spec),
             "precision": precision,

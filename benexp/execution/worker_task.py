@@ -1,7 +1,6 @@
 """Classifying in workers: whole tiles, or the chunks of one whose grid is gathered elsewhere."""
 
 import dataclasses
-import itertools
 import threading
 import zlib
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benexp.backends.cuda import gpu_count
 from benexp.config.schema import Config
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
@@ -18,7 +18,6 @@ from benexp.mapping import pipeline
 from benexp.mapping.grid import PatchGrid
 from benexp.mapping.pipeline import Answers
 from benexp.mapping.plausibility import tally
-from benexp.measure.nvml import gpu
 from benexp.models.spec import ModelSpec
 from benexp.products.tile import Tile
 from benexp.runs.backend_setup import LazyBackend
@@ -119,5 +118,5 @@ def on_its_gpu(backend: dict[str, Any], number: int | None) -> dict[str, str]:
     """Which GPU worker `number` of a machine takes where several are there and none was named: each the next one."""
     if number is None or backend.get("device") != "cuda":
         return {}
-    count = next(index for index in itertools.count() if gpu(f"cuda:{index}") is None)
+    count = gpu_count()
     return {"device": f"cuda:{number % count}"} if count > 1 else {}

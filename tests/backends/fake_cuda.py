@@ -19,7 +19,8 @@ class FakeStream:
 
     def work_off(self, until: int) -> None:
         for number, (pinned, target) in enumerate(self.pending[:until]):
-            target.copy_(pinned)
+            with torch.inference_mode():
+                target.copy_(pinned)
             self.pending[number] = (target, target)
 
     def wait_event(self, event: "FakeEvent") -> None:
