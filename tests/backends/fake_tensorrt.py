@@ -20,6 +20,7 @@ import torch
 import benexp.backends.tensorrt
 import benexp.core.tensorrt
 import exporters.tensorrt
+from exporters.tensorrt_int8 import UNDOES
 from tests.backends.fake_cuda import FakeEvent, FakeStream, LateUploader
 
 GPU = "Some GPU, compute capability 9.0"
@@ -201,7 +202,9 @@ def make_fake() -> Fake:
     class Context:
         def __init__(self, shape: list[int], content: bytes) -> None:
             self.shape = shape
-            self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                content, providers=["CPUExecutionProvider"], disabled_optimizers=set(UNDOES)
+            )
             self.addresses: dict[str, int] = {}
             self.is_set = False
 
