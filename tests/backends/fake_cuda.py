@@ -15,7 +15,7 @@ class FakeStream:
 
     def __init__(self, device: Any = None) -> None:
         self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.cuda_stream = 77
+        self.cuda_stream = 77  # fake_tensorrt.STREAM
 
     def work_off(self, until: int) -> None:
         for number, (pinned, target) in enumerate(self.pending[:until]):
