@@ -9,11 +9,13 @@ Without --weights the model has lively random weights (benexp/models/untrained.p
 published format, e.g. what `python -m benexp.demo.train OUT --architecture resnet50` writes.
 
 Each backend is given a whole chunk of uint16 in memory, as the pipeline gives it: cutting, uploading and downloading
-are inside. `usual` is eager torch at fp32, batches of 32, gradients on, of patches that are float32 already. `--bare
-DEVICE` adds the bare network at fp16 and bf16 on patches that lie on the device already: the ceiling of a GPU.
+are inside. --patches takes a multiple of every batch size, so that no padding is counted or left out. `usual` is eager
+torch at fp32, batches of 32, gradients on, of patches that are float32 already. `--bare DEVICE` adds the bare network
+at fp16 and bf16 on patches that lie on the device already: the ceiling of a GPU.
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -45,7 +47,10 @@ def configured(args: argparse.Namespace, backend: str, batch_size: int) -> tuple
     name, _, rest = backend.partition(":")
     precision, _, device = rest.partition(":")
     overrides = [f"model={args.model}", f"backend='{name}'", f"++backend.batch_size={batch_size}"]
-    overrides += [f"model.weights=folder model.path='{args.weights}'"] if args.weights else RANDOM
+    if args.weights:
+        overrides += [f"model.weights=folder model.path='{args.weights}'"]
+    elif not args.as_it_is:
+        overrides += RANDOM
     overrides = [part for override in overrides for part in override.split(" ")]
     overrides += [f"++backend.precision={precision}"] if precision else []
     overrides += [f"++backend.device={device}"] if device else []
@@ -75,7 +80,7 @@ def bare(spec: ModelSpec, precision: str, device: str, patches: np.ndarray, batc
 
     def run() -> None:
         with torch.inference_mode():
-            for _ in range(-(-len(patches) // batch_size)):
+            for _ in range(len(patches) // batch_size):
                 network(resident)
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
@@ -94,7 +99,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet50-s2-v0.2.0")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--backends", nargs="+", default=["torch", "onnxruntime-cpu", "openvino"])
+    parser.add_argument("--as-it-is", action="store_true", help="the weights that the model's own file names")
+    parser.add_argument("--no-usual", action="store_true", help="leave out torch as it is usually written")
+    parser.add_argument("--json", type=Path, help="write the table here, too")
+    parser.add_argument("--backends", nargs="*", default=["torch", "onnxruntime-cpu", "openvino"])
     parser.add_argument("--settings", nargs="*", default=[], help="further keys, e.g. backend.mode=latency")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32])
     parser.add_argument("--patches", type=int, default=192)
@@ -102,6 +110,9 @@ def main() -> None:
     parser.add_argument("--bare", metavar="DEVICE")
     parser.add_argument("--peak-tflops", type=float, help="of the device's matrix units, for the share of it")
     args = parser.parse_args()
+    # Else engines that pad compute more patches than are counted.
+    if uneven := [size for size in args.batch_sizes if args.patches % size]:
+        parser.error(f"--patches {args.patches}: takes a multiple of every batch size, which {uneven} do not divide")
 
     spec = resolve(configured(args, "torch", 32)[0])
     patches = np.clip(varied_patches(spec.bands, args.patches, spec.patch_size, seed=2), 1, 65535).astype(np.uint16)
@@ -116,7 +127,7 @@ def main() -> None:
 
     runs: dict[tuple[str, int], Callable[[], Any]] = {}
     said: dict[tuple[str, int], dict[str, Any]] = {}
-    if not args.bare:
+    if not (args.bare or args.no_usual):
         torch.set_num_threads(cores.available())
         runs["usual", USUAL_BATCH] = usual(spec, patches.astype(np.float32))
     for name in args.backends:
@@ -149,6 +160,7 @@ def main() -> None:
     print(f"{args.model}, {weights}, {args.patches} patches, {args.repeats} interleaved repeats, medians\n")
     print("| backend | batch | patches/s | min to max | ratio | TFLOP/s | largest difference | other class |")
     print("|---|---|---|---|---|---|---|---|")
+    rows: list[dict[str, Any]] = []
     for (name, batch_size), values in speeds.items():
         ratio = statistics.median(a / b for a, b in zip(values, first, strict=True))
         speed = statistics.median(values)
@@ -158,10 +170,16 @@ def main() -> None:
         if answer is not None:
             difference = f"{np.abs(answer - reference).max():.1e}"
             flips = f"{(answer.argmax(1) != reference.argmax(1)).sum()} of {args.patches}"
+        row = {"backend": name, "batch": batch_size, "patches_per_second": speed, "all": values}
+        rows.append(
+            row | {"tflops": speed * operations, "difference": difference, "describe": said.get((name, batch_size))}
+        )
         print(
             f"| {name} | {batch_size} | {speed:.1f} | {min(values):.1f} to {max(values):.1f} | {ratio:.2f} "
             f"| {speed * operations:.2f}{share} | {difference} | {flips} |"
         )
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

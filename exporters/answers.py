@@ -1,5 +1,6 @@
 """Models as functions of patches: torch at fp32, and exported files on ONNX Runtime's CPU provider."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,12 +47,15 @@ def torch_answer(classifier: "Classifier") -> Answer:
     return answer
 
 
-def onnx_answer(path: Path) -> Answer:
+def onnx_answer(path: Path, disabled: Collection[str] = ()) -> Answer:
+    """An .onnx file on ONNX Runtime's CPU provider, without its `disabled` changes to the graph."""
     onnxruntime = import_onnxruntime(f"checking {path.name}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores.available()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=set(disabled)
+    )
 
     def answer(patches: Patches) -> npt.NDArray[np.float32]:
         return session.run(["probabilities"], {"patches": patches})[0]  # type: ignore[no-any-return]

@@ -31,7 +31,7 @@ TOOLS = {
 }
 
 FP32 = Recipe()
-_RECIPE = 6
+_RECIPE = 7
 # Counts changes of what the exporters make, so that no older file is taken for it.
 
 
@@ -108,6 +108,9 @@ def make(spec: ModelSpec, kind: Kind, path: Path, recipe: Recipe = FP32) -> dict
         )
     # Who allows more at fp32 allows it on the way there, too.
     on_the_way = Recipe(tolerance=recipe.tolerance if recipe.precision == "fp32" else None)
+    if kind == "tensorrt-onnx":
+        # What is not of 8 bits is then fp16.
+        on_the_way = Recipe("fp16", tolerance=recipe.tolerance)
     source = spec.path if spec.weights == "onnx" else cached(spec, "onnx", on_the_way)
     if kind == "openvino":
         from exporters.openvino import export_openvino
@@ -117,7 +120,7 @@ def make(spec: ModelSpec, kind: Kind, path: Path, recipe: Recipe = FP32) -> dict
         from exporters.quantize import quantize_onnx
 
         return quantize_onnx(spec, source, path, recipe)
-    from exporters.tensorrt import quantize_for_tensorrt
+    from exporters.tensorrt_int8 import quantize_for_tensorrt
 
     return quantize_for_tensorrt(spec, source, path, recipe)
 

@@ -29,6 +29,8 @@ INT8_DECIDES = ("real", "realistic", "random", "constant")
 Not zero and saturated: eight bits cover the range that was measured and no more. Made to cover a saturated patch,
 which lies a hundred standard deviations off, they fail everything else.
 """
+ENGINE_DECIDES = (*INT8_DECIDES, "zero")
+"""The kinds of patches whose tolerance an engine of 16 bits has to keep: not saturated, where 16 bits are coarse."""
 COUNT = 16
 """Patches of each kind."""
 

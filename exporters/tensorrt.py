@@ -22,9 +22,16 @@ from benexp.models.embedded_hash import BIN_HASH, seal
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
-from exporters.answers import onnx_answer, reference_answer, reference_name
-from exporters.parity import INT8_DECIDES, Answer, Patches, export_checked, in_batches, in_two_sizes, trial_patches
-from exporters.quantize import for_ranges, int8_hint, quantised_on
+from exporters.answers import reference_answer, reference_name
+from exporters.parity import (
+    ENGINE_DECIDES,
+    INT8_DECIDES,
+    Answer,
+    Patches,
+    export_checked,
+    in_batches,
+    trial_patches,
+)
 from exporters.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -78,7 +85,7 @@ def export_tensorrt(
         reference=reference_answer(spec),
         patches=trial_patches(spec, recipe.ranges.read() if recipe.ranges else None),
         tolerance=recipe.allowed,
-        decides=INT8_DECIDES if precision == "int8" else None,
+        decides={"fp32": None, "int8": INT8_DECIDES}.get(precision, ENGINE_DECIDES),
         about={
             "reference": reference_name(spec),
             "precision": precision,
@@ -122,31 +129,6 @@ def _round_folded_weights(path: Path) -> None:
             rounded = onnx.numpy_helper.to_array(weights).astype(ml_dtypes.bfloat16)
             weights.CopyFrom(onnx.numpy_helper.from_array(rounded, weights.name))
     onnx.save(model, path)
-
-
-def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> dict[str, Any]:
-    """Quantise the fp32 file `source` to int8, without what TensorRT does not take: zero points and integer biases.
-
-    The parity report. Checked on ONNX Runtime; BenexpError, and no file, where it does not agree.
-    """
-    assert recipe.ranges is not None
-    ranges, held_out = for_ranges(spec, real := recipe.ranges.read())
-    return export_checked(
-        path,
-        lambda made: _quantize(source, made, ranges, to_metadata(spec, "int8")),
-        lambda made: in_two_sizes(onnx_answer(made)),
-        what=f"the int8 form of {spec.name} for TensorRT",
-        reference=reference_answer(spec),
-        patches=trial_patches(spec, held_out),
-        tolerance=recipe.allowed,
-        decides=INT8_DECIDES,
-        about={
-            "reference": reference_name(spec),
-            "precision": "int8",
-            "quantization": quantised_on(recipe.ranges, real),
-        },
-        hint=int8_hint(spec),
-    )
 
 
 def trtexec_command(
@@ -228,54 +210,3 @@ def _engine_answer(path: Path, gpu: Gpu) -> Answer:
             return engine(torch.from_numpy(patches).to(gpu.device)).cpu().numpy()
 
     return answer
-
-
-def _quantize(source: Path, made: Path, patches: Patches, properties: dict[str, str]) -> None:
-    """Signed 8 bits around zero for what enters convolutions and matrix products; all between them stays fp32."""
-    try:
-        import onnx
-        from onnxruntime.quantization import (
-            CalibrationDataReader,
-            QuantFormat,
-            QuantType,
-            quant_pre_process,
-            quantize_static,
-        )
-    except ImportError as error:
-        raise BenexpError(f"int8 for TensorRT needs {error.name}: pip install 'benexp[torch,cpu]'") from error
-
-    class OneByOne(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left: Iterator[Patches] = iter(patches)
-
-        def get_next(self) -> dict[str, Patches] | None:
-            patch = next(self._left, None)
-            return None if patch is None else {"patches": patch[None]}
-
-    operators = ["Conv", "Gemm", "MatMul"]
-    prepared = made.with_suffix(".prepared.onnx")
-    # Shapes only: what ONNX Runtime fuses for itself TensorRT would not know.
-    quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
-    quantize_static(
-        prepared,
-        made,
-        OneByOne(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=operators,
-        per_channel=True,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        extra_options={
-            "ActivationSymmetric": True,
-            "WeightSymmetric": True,
-            "QuantizeBias": False,
-            # Weights stay fp32 in the file: older TensorRT reads no int8 ones.
-            "AddQDQPairToWeight": True,
-            # A pair between a convolution and its activation would keep TensorRT from fusing them.
-            "OpTypesToExcludeOutputQuantization": operators,
-        },
-    )
-    prepared.unlink()
-    model = onnx.load(made)
-    onnx.helper.set_model_props(model, properties)
-    onnx.save(model, made)

@@ -2,11 +2,11 @@
 
 A backend is a context manager. The public methods check state and results; a subclass overrides `_open`, `_infer` and
 `_close`. Batches, and their size, are in batching.py, patches are cut in patches.py; a device backend may override
-`_classify` to upload a chunk once and cut patches on the device.
+`_upload` and `_classify` to bring a chunk to its device once and cut patches there.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.batching import BatchedEngine
+from benexp.backends.patches import Part, StagedChunk, count
 from benexp.core.clocks import StageClocks
-from benexp.core.errors import BenexpError, one_line
+from benexp.core.errors import BenexpError, OutOfMemoryError, one_line
 from benexp.models.spec import ModelSpec
 
 log = logging.getLogger("benexp")
@@ -105,7 +106,7 @@ class Backend(BatchedEngine):
                 self._halving(lambda: None)
             self._is_open = True
             with clocks.stage("first_batch"):
-                self.classify(*self._sample(self.batch_size))
+                self.classify_parts([self._sample()])
             self.open_seconds = clocks.rounded()
         except BaseException:
             self.close()
@@ -125,11 +126,36 @@ class Backend(BatchedEngine):
 
         Raises BenexpError where the model answers in another shape or with anything but probabilities.
         """
+        return self.classify_parts([(self.stage(chunk, valid), origins)])
+
+    def fit(self, patches: int) -> None:
+        """Expect tiles of so many patches: the batch is made even, so that at most 3 % of it is padding.
+
+        An engine that is made for one batch size keeps that.
+        """
+        self._tile_patches = patches
+
+    def stage(self, pixels: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> StagedChunk:
+        """A chunk for `classify_parts`, on its way to the engine's device; for a thread that reads ahead.
+
+        `pixels` and `valid` must not change afterwards.
+        """
+        chunk = StagedChunk(pixels, valid)
+        if self._is_open:
+            try:
+                with self._worded():
+                    self._on_device(chunk)
+            except OutOfMemoryError:
+                chunk.on_device = None  # classify_parts makes room
+        return chunk
+
+    def classify_parts(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:
+        """The class probabilities [n, classes] of patches of several chunks, which share batches; see `classify`."""
         if not self._is_open:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement")
         with self._turn:
-            probabilities = self._halving(lambda: self._classify(chunk, valid, origins))
-        self._of_shape(probabilities, len(origins))
+            probabilities = self._halving(lambda: self._classify(parts))
+        self._of_shape(probabilities, count(parts))
         # Written so that NaN fails too.
         if not np.all((probabilities >= 0) & (probabilities <= 1)):
             raise BenexpError(

@@ -1,18 +1,22 @@
-"""How many patches go through an engine at once: fixed batches, the choice of `auto`, half where memory runs out."""
+"""How many patches go through an engine at once.
+
+Batches of one size, filled across chunks (`PatchQueue`); the choice of `auto`; half the batch where memory runs out.
+"""
 
 import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from benexp.backends.patches import cut
+from benexp.backends.patches import Part, StagedChunk, count, cut, needed, split
 from benexp.core.errors import BenexpError, OutOfMemoryError, one_line
 from benexp.models.spec import ModelSpec
 
@@ -24,8 +28,15 @@ START = 4
 """Smaller batches are no use to anybody who does not run out of memory."""
 LIMIT = 4096
 GAIN = 0.05
-_OUT_OF_MEMORY = ("bad_alloc", "out of memory", "outofmemory", "_alloc_failed", "can't allocate memory")
-"""Words of the C++ library, CUDA, cuBLAS, cuDNN and torch."""
+REAL = 0.97
+"""The share of the patches that are computed over a tile that shall be real ones, not padding."""
+MULTIPLE = 8
+"""Batches of such sizes suit matrix units."""
+_OUT_OF_MEMORY = (
+    *("bad_alloc", "out of memory", "outofmemory", "_alloc_failed", "_allocation_failed", "can't allocate memory"),
+    "unable to find an engine to execute this computation",
+)
+"""Words of the C++ library, CUDA, cuBLAS, cuDNN 8 and 9, and torch, whose convolutions say the last."""
 
 
 def choose_batch(rate: Callable[[int], float | None]) -> tuple[int, dict[int, float | None]]:
@@ -48,6 +59,19 @@ def choose_batch(rate: Callable[[int], float | None]) -> tuple[int, dict[int, fl
     return chosen, rates
 
 
+def even_batch(patches: int, batch_size: int) -> int:
+    """The batch of a tile of so many patches: `batch_size`, or less where more than 3 % of that would be padding.
+
+    >>> even_batch(182 * 182, 256), even_batch(92 * 92, 1024)
+    (256, 944)
+    """
+    batches = -(-patches // batch_size)
+    if batches < 2 or patches >= REAL * batches * batch_size:
+        return batch_size
+    even = -(-patches // batches)
+    return min(batch_size, -(-even // MULTIPLE) * MULTIPLE)
+
+
 class BatchedEngine(ABC):
     """An engine that is loaded for a batch size, and runs the patches of a chunk in batches of that size.
 
@@ -57,7 +81,7 @@ class BatchedEngine(ABC):
     pads: bool = True
     """Whether the last batch is filled up to `batch_size`, which engines that choose kernels by its shape need. Whoever
     overrides `_classify` sees to it there."""
-    fixed_batch: ClassVar[bool] = False
+    fixed_batch: bool = False
     """Whether `_open` makes an engine for one batch size: another size needs another engine."""
 
     def __init__(
@@ -73,6 +97,8 @@ class BatchedEngine(ABC):
         full."""
         self._artefact_for = artefact if callable(artefact) else None
         self._is_loaded = False
+        self._openings = 0
+        self._tile_patches = 0
         self._turn = threading.RLock()
 
     @abstractmethod
@@ -84,11 +110,19 @@ class BatchedEngine(ABC):
     @abstractmethod
     def _infer(self, patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
 
+    @property
+    def at_once(self) -> int:
+        """The patches of a batch: `batch_size`, or what `even_batch` makes of it where the engine takes any."""
+        if self.fixed_batch or self._artefact_for or self.spec.batch:
+            return self.batch_size
+        return even_batch(self._tile_patches, self.batch_size)
+
     def _load(self) -> None:
         if self._artefact_for:
             self.artefact = self._artefact_for(self.batch_size)
         # Before it is whole: what a failed `_open` took is freed by `_close`.
         self._is_loaded = True
+        self._openings += 1
         self._open()
 
     def _unload(self) -> None:
@@ -96,43 +130,51 @@ class BatchedEngine(ABC):
             self._is_loaded = False
             self._close()
 
-    def _classify(
-        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
-        """See Backend.classify; an engine that cuts patches on its device does it here."""
-        answers = np.empty((len(origins), len(self.spec.classes)), np.float32)
+    def _upload(self, chunk: StagedChunk) -> Any:
+        """What the engine keeps on its device of a chunk, on its way there; None where it reads it from here.
+
+        Another thread than the one that classifies may call this.
+        """
+        return None
+
+    def _on_device(self, chunk: StagedChunk) -> Any:
+        """`chunk.on_device`, made anew where it is of an engine that was closed since."""
+        if chunk.on_device is None or chunk.opening != self._openings:
+            chunk.on_device, chunk.opening = self._upload(chunk), self._openings
+        return chunk.on_device
+
+    def _classify(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:
+        """Probabilities [n, classes] of the patches of `parts`; an engine that cuts them on its device does it here."""
+        answers = np.empty((count(parts), len(self.spec.classes)), np.float32)
         done = 0
-        for batch, count in self._batches(chunk, valid, origins):
+        for batch, real in self._batches(parts):
             with self._timed():
-                answers[done : done + count] = self._of_shape(self._infer(batch), len(batch))[:count]
-            done += count
+                answers[done : done + real] = self._of_shape(self._infer(batch), len(batch))[:real]
+            done += real
         return answers
 
     def _batches(
-        self,
-        chunk: npt.NDArray[Any],
-        valid: npt.NDArray[np.bool_],
-        origins: npt.NDArray[np.int64],
-        memory: Callable[[], npt.NDArray[np.float32]] | None = None,
+        self, parts: Sequence[Part], memory: Callable[[], npt.NDArray[np.float32]] | None = None
     ) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
         """Cut patches into `memory` [batch, bands, p, p], asked for before each batch, else into one reused buffer.
 
         Yields it with the number of real patches in it.
         """
-        size = self.spec.patch_size
-        reused = None if memory else np.zeros((self.batch_size, len(chunk), size, size), np.float32)
-        for start in range(0, len(origins), self.batch_size):
-            group = origins[start : start + self.batch_size]
+        spec = self.spec
+        shape = (self.at_once, len(spec.bands), spec.patch_size, spec.patch_size)
+        reused = None if memory else np.zeros(shape, np.float32)
+        for group in split(parts, self.at_once):
             buffer = memory() if memory else reused
             assert buffer is not None
-            cut(chunk, valid, group, self.spec.means, buffer)
-            yield (buffer if self.pads else buffer[: len(group)]), len(group)
+            cut(group, spec.means, buffer)
+            real = count(group)
+            yield (buffer if self.pads else buffer[:real]), real
 
-    def _sample(self, count: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        """A chunk that is one patch, asked for `count` times."""
+    def _sample(self) -> Part:
+        """A chunk that is one patch, asked for as often as a batch has patches."""
         size = self.spec.patch_size
-        chunk = np.full((len(self.spec.bands), size, size), 1000, np.uint16)
-        return chunk, np.ones((size, size), bool), np.zeros((count, 2), np.int64)
+        pixels = np.full((len(self.spec.bands), size, size), 1000, np.uint16)
+        return StagedChunk(pixels, np.ones((size, size), bool)), np.zeros((self.at_once, 2), np.int64)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -201,12 +243,12 @@ class BatchedEngine(ABC):
                         self._unload()
                     if not self._is_loaded:
                         self._load()
-                    sample = self._sample(size)
-                    self._classify(*sample)
+                    sample = self._sample()
+                    self._classify([sample])
                     seconds: list[float] = []
                     while len(seconds) < 3 or (sum(seconds) < 0.5 and len(seconds) < 20):
                         started = time.perf_counter()
-                        self._classify(*sample)
+                        self._classify([sample])
                         seconds.append(time.perf_counter() - started)
             except OutOfMemoryError:
                 return None
@@ -234,3 +276,54 @@ class BatchedEngine(ABC):
         """Whether a smaller batch could help; engines word it in their own ways."""
         said = str(error).lower()
         return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
+
+
+class Classifies(Protocol):
+    """A backend, as `PatchQueue` needs it."""
+
+    spec: ModelSpec
+
+    @property
+    def at_once(self) -> int: ...
+
+    def classify_parts(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]: ...
+
+
+class PatchQueue:
+    """Patches of successive chunks that wait until they fill batches: only a tile's last batch is padded."""
+
+    def __init__(self, backend: Classifies) -> None:
+        self._backend = backend
+        self._waiting: list[Part] = []
+        self._wanted: deque[int] = deque()
+        """How many patches each chunk has that is not answered yet."""
+        self._answers = np.empty((0, len(backend.spec.classes)), np.float32)
+        """Of the first patches of these chunks."""
+
+    def put(self, part: Part) -> list[npt.NDArray[np.float32]]:
+        """Add a chunk with its patches; the answers [n, classes] of the chunks that are done now, in their order."""
+        self._wanted.append(len(part[1]))
+        if len(part[1]):
+            self._waiting.append(part)
+        waiting = count(self._waiting)
+        done = self._run(waiting - waiting % self._backend.at_once)
+        if self._waiting:
+            self._waiting[-1] = needed(self._waiting[-1], self._backend.spec.patch_size)
+        return done
+
+    def finish(self) -> list[npt.NDArray[np.float32]]:
+        """The answers of the chunks that are left."""
+        return self._run(count(self._waiting))
+
+    def _run(self, patches: int) -> list[npt.NDArray[np.float32]]:
+        """Classify the first `patches` of those that wait."""
+        if patches:
+            now, *later = split(self._waiting, patches)
+            self._waiting = [part for group in later for part in group]
+            self._answers = np.concatenate([self._answers, self._backend.classify_parts(now)])
+        done = []
+        while self._wanted and self._wanted[0] <= len(self._answers):
+            wanted = self._wanted.popleft()
+            done.append(self._answers[:wanted])
+            self._answers = self._answers[wanted:]
+        return done

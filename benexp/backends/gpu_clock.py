@@ -27,7 +27,7 @@ class GpuClock:
         ended.record(stream)
         self._events.append((begun, ended))
 
-    def tell(self, on_batch: Callable[[float], object]) -> None:
-        """Tell the seconds of every batch; all of them must be done."""
+    def report(self, on_batch: Callable[[float], object]) -> None:
+        """Hand over the seconds of every batch; all of them must be done."""
         for begun, ended in self._events:
             on_batch(begun.elapsed_time(ended) / 1000)

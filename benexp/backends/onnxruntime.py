@@ -26,6 +26,7 @@ _UNREADABLE = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
 _OUT_OF_MEMORY = (
     "failed to allocate memory",
     "is smaller than requested bytes",
+    "tensorrt ep failed to create engine from network",
 )
 
 
@@ -41,6 +42,8 @@ class OnnxRuntimeBackend(Backend):
     _EXTRA: ClassVar[str] = "cpu"
     _PROVIDERS: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
     """The provider that is asked for, and those that take what it leaves over."""
+    _DISABLED: ClassVar[tuple[str, ...]] = ()
+    """Of ONNX Runtime's own changes to a graph."""
 
     _session: Any = None
     _provider = ""
@@ -122,7 +125,9 @@ class OnnxRuntimeBackend(Backend):
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         wanted = [(provider, dict(self._options(provider))) for provider in providers]
         # Without its own fallback, which prints and goes on.
-        session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            model, options, providers=wanted, enable_fallback=0, disabled_optimizers=set(self._DISABLED)
+        )
         session.disable_fallback()
         return session
 
@@ -189,7 +194,7 @@ def _where(session: Any, asked: str, decisive: frozenset[str]) -> tuple[str, str
     """The provider that runs the model, and in words what others run of the decisive operators."""
     if asked not in session.get_providers():
         return session.get_providers()[0], ""
-    # ONNX Runtime before 1.24 does not tell where its nodes went.
+    # ONNX Runtime before 1.24 does not say where its nodes went.
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return asked, ""
     places = Counter(

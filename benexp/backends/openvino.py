@@ -2,12 +2,14 @@
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
+from benexp.backends.patches import Part, count
 from benexp.core import cores
 from benexp.core.errors import BenexpError, one_line
 
@@ -36,7 +38,7 @@ class OpenVinoBackend(Backend):
     libraries: ClassVar[tuple[str, ...]] = ("openvino",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16", "int8")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
-    fixed_batch: ClassVar[bool] = True
+    fixed_batch = True
 
     _compiled: Any = None
     _provider: str | None = None
@@ -135,28 +137,27 @@ class OpenVinoBackend(Backend):
         self._fell_back(asked, runs, f"{self._provider} has {known} on OpenVINO: set backend.precision={runs}")
         self.precision = runs
 
-    def _sample(self, count: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    def _sample(self) -> Part:
         # A batch for each request: one alone would neither warm nor measure the others.
-        return super()._sample(count * self._requests())
+        chunk, origins = super()._sample()
+        return chunk, np.repeat(origins, self._requests(), axis=0)
 
     def _requests(self) -> int:
         """How many batches are held at once: those that run, and one that is being cut."""
         return 1 + int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
-    def _classify(
-        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
-        answers = np.empty((len(origins), len(self.spec.classes)), np.float32)
+    def _classify(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:
+        answers = np.empty((count(parts), len(self.spec.classes)), np.float32)
         # Fresh ones for each chunk, which cost nothing: a failure leaves none behind that still runs.
         idle = [self._compiled.create_infer_request() for _ in range(self._requests())]
         running: deque[tuple[Any, int, int]] = deque()
 
         def collect() -> None:
-            request, start, count = running.popleft()
+            request, start, real = running.popleft()
             request.wait()
             if self.on_batch:
                 self.on_batch(request.latency / 1000)
-            answers[start : start + count] = self._of_shape(request.get_output_tensor().data, self.batch_size)[:count]
+            answers[start : start + real] = self._of_shape(request.get_output_tensor().data, self.batch_size)[:real]
             idle.append(request)
 
         def next_input() -> npt.NDArray[np.float32]:
@@ -166,11 +167,11 @@ class OpenVinoBackend(Backend):
             return idle[-1].get_input_tensor().data  # type: ignore[no-any-return]
 
         start = 0
-        for _, count in self._batches(chunk, valid, origins, next_input):
+        for _, real in self._batches(parts, next_input):
             request = idle.pop()
             request.start_async()
-            running.append((request, start, count))
-            start += count
+            running.append((request, start, real))
+            start += real
         while running:
             collect()
         return answers

@@ -1,14 +1,16 @@
 """TensorRT itself, running an engine that exporters/tensorrt.py built on the same kind of GPU. Never run on one yet."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
-from benexp.backends.device_patches_torch import cut_batches
+from benexp.backends.device_patches_torch import Uploader, Windows, cut_batches, model_dn, on_device
 from benexp.backends.gpu_clock import GpuClock
+from benexp.backends.patches import Part, StagedChunk, count
 from benexp.core.errors import BenexpError
 from benexp.core.tensorrt import DISTRIBUTIONS, WORKSPACE_GB, Gpu, TensorrtEngine, library
 
@@ -16,8 +18,9 @@ from benexp.core.tensorrt import DISTRIBUTIONS, WORKSPACE_GB, Gpu, TensorrtEngin
 class TensorrtBackend(Backend):
     """A TensorRT engine on `cuda` (`cuda:1`, ...) at fp32, fp16, bf16 or int8, built for this GPU and one batch size.
 
-    A chunk goes to the GPU once, as it is, and is cut there by torch. `workspace_gb` (GiB) is what the engine's kernels
-    may use beside the model while it is built and run. Never run on a GPU yet.
+    A chunk goes to the GPU once, as it is, while the one before is classified, and is cut there by torch.
+    `workspace_gb` (GiB) is what the engine's kernels may use beside the model while it is built and run.
+    Never run on a GPU yet.
     """
 
     needs: ClassVar[Needs] = "tensorrt"
@@ -27,6 +30,7 @@ class TensorrtBackend(Backend):
 
     _engine: TensorrtEngine | None = None
     _gpu: Gpu
+    _uploader: Uploader | None = None
 
     def __init__(self, *args: Any, device: str = "cuda", workspace_gb: float = WORKSPACE_GB, **keywords: Any) -> None:
         super().__init__(*args, device=device, **keywords)
@@ -62,25 +66,32 @@ class TensorrtBackend(Backend):
                     f"but model {self.spec.name} needs {value}"
                 )
         self._engine, self._about = engine, engine.about
+        self._uploader = Uploader(self._gpu.device)
 
-    def _classify(
-        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
+    def _upload(self, chunk: StagedChunk) -> Windows:
+        return on_device(chunk, self._gpu.device, self._uploader)
+
+    def _classify(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:
         import torch
 
         assert self._engine is not None
-        if not len(origins):
+        if not count(parts):
             return np.empty((0, len(self.spec.classes)), np.float32)
+        spec = self.spec
+
+        def ready(found: Windows) -> torch.Tensor:
+            return model_dn(found, spec.means, spec.patch_size)
+
         with torch.inference_mode(), self._gpu.current():
-            batches = cut_batches(self, chunk, valid, origins, self._gpu.device, torch.contiguous_format)
             answers = []
             clock = GpuClock(self._gpu.device) if self.on_batch else None
-            for patches, count in batches:
+            for cut, real in cut_batches(self, parts, self._gpu.device, ready, channels_last=False):
                 with clock.batch() if clock else self._timed():
-                    answers.append(self._of_shape(self._engine(patches), len(patches))[:count])
+                    patches = cut()
+                    answers.append(self._of_shape(self._engine(patches), len(patches))[:real])
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         if clock and self.on_batch:
-            clock.tell(self.on_batch)
+            clock.report(self.on_batch)
         return answer
 
     def _is_out_of_memory(self, error: Exception) -> bool:
@@ -91,7 +102,7 @@ class TensorrtBackend(Backend):
     def _close(self) -> None:
         import torch
 
-        self._engine = None
+        self._engine = self._uploader = None
         torch.cuda.empty_cache()
 
     def describe(self) -> dict[str, Any]:
@@ -99,4 +110,5 @@ class TensorrtBackend(Backend):
             "engine": f"tensorrt {self._about.get('tensorrt', 'not loaded')}",
             "provider": self._about.get("gpu", "not loaded"),
             "workspace_gb": self.workspace_gb,
+            "tf32": False,
         }

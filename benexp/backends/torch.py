@@ -1,13 +1,16 @@
 """PyTorch, running the checkpoint as it is."""
 
+import threading
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
-from benexp.backends.device_patches_torch import cut_batches
+from benexp.backends.device_patches_torch import Uploader, Windows, cut_batches, normalised, on_device
 from benexp.backends.gpu_clock import GpuClock
+from benexp.backends.patches import Part, StagedChunk, count
 from benexp.core import cores
 from benexp.core.errors import BenexpError
 
@@ -15,9 +18,11 @@ from benexp.core.errors import BenexpError
 class TorchBackend(Backend):
     """PyTorch on `cpu` or `cuda` (`cuda:1`, ...), in channels-last memory, at fp32, bf16 or fp16.
 
-    A chunk goes to the device once, as it is, and is cut there. `compile` makes torch.compile's kernels of the network,
-    replayed as CUDA graphs on a GPU; it takes a minute at first and needs a C++ compiler. `threads` holds for torch in
-    the whole process while the backend is open.
+    A chunk goes to the device once, as it is, while the one before is classified; there it is normalised once and cut.
+    `compile` makes torch.compile's kernels of the network, replayed as CUDA graphs on a GPU; it takes a minute at first
+    and needs a C++ compiler. `cudnn_benchmark` has cuDNN try its kernels out, of which the fastest of the moment wins,
+    with roundings of its own. `tf32` allows TF32 at fp32. `threads` holds for torch in the whole process while the
+    backend is open.
     """
 
     needs: ClassVar[Needs] = "checkpoint"
@@ -26,15 +31,23 @@ class TorchBackend(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     _model: Any = None
+    _network: Any = None
+    _opened_in: int | None = None
+    _uploader: Uploader | None = None
     _threads_before: int | None = None
 
-    def __init__(self, *args: Any, compile: bool = False, **keywords: Any) -> None:
+    def __init__(
+        self, *args: Any, compile: bool = False, cudnn_benchmark: bool = False, tf32: bool = False, **keywords: Any
+    ) -> None:
         super().__init__(*args, **keywords)
-        if not isinstance(compile, bool):
-            raise BenexpError(f"backend.compile={compile}: takes true or false")
+        for key, value in (("compile", compile), ("cudnn_benchmark", cudnn_benchmark), ("tf32", tf32)):
+            if not isinstance(value, bool):
+                raise BenexpError(f"backend.{key}={value}: takes true or false")
         self.compile = compile
+        self.cudnn_benchmark = cudnn_benchmark
+        self.tf32 = tf32
         # Compiled kernels and CUDA graphs are made for one shape.
-        self.pads = compile
+        self.pads = self.fixed_batch = compile
 
     @classmethod
     def check_available(cls, *, allow_fallback: bool = False) -> None:
@@ -48,7 +61,7 @@ class TorchBackend(Backend):
     def _open(self) -> None:
         import torch
 
-        from benexp.models.classifier import load_classifier
+        from benexp.models.classifier import Answering, load_classifier
 
         if self._kind == "cuda" and not torch.cuda.is_available():
             self._fell_back(
@@ -58,38 +71,62 @@ class TorchBackend(Backend):
         if self._kind == "cpu":
             self._threads_before = torch.get_num_threads()
             torch.set_num_threads(self.threads or cores.available())
-        model: Any = load_classifier(self.spec, self.precision)
-        model = model.to(device=self.device, memory_format=torch.channels_last)
-        if self.compile:
-            # Rather an error than going on without compiled kernels.
-            torch._dynamo.config.fail_on_recompile_limit_hit = True
-            model = torch.compile(model, mode="reduce-overhead" if self._kind == "cuda" else "default", dynamic=False)
-        self._model = model
+        else:
+            self._uploader = Uploader(torch.device(self.device))
+        classifier: Any = load_classifier(self.spec, self.precision)
+        self._dtype = classifier.dtype
+        network: Any = Answering(classifier.network)
+        self._network = network.to(device=self.device, memory_format=torch.channels_last)
+        self._opened_in = threading.get_ident()
+        self._model = self._compiled() if self.compile else self._network
+
+    def _compiled(self) -> Any:
+        """The network with kernels of its own, for the thread that calls this."""
+        import torch
+
+        # Rather an error than going on without compiled kernels. The name holds from torch 2.5 on.
+        torch._dynamo.config.fail_on_cache_limit_hit = True
+        # CUDA graphs are kept by thread, and assert where another than the main one replays them.
+        graphs = self._kind == "cuda" and threading.current_thread() is threading.main_thread()
+        return torch.compile(self._network, mode="reduce-overhead" if graphs else "default", dynamic=False)
 
     @property
     def _kind(self) -> str:
         return self.device.partition(":")[0]
 
-    def _classify(
-        self, chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_], origins: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
+    def _upload(self, chunk: StagedChunk) -> Windows:
         import torch
 
-        if not len(origins):
+        return on_device(chunk, torch.device(self.device), self._uploader)
+
+    def _classify(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:
+        import torch
+
+        if not count(parts):
             return np.empty((0, len(self.spec.classes)), np.float32)
-        # torch's convolutions on a GPU round to TF32 unless told otherwise, and would still be called fp32. `flags`
-        # itself switches cuDNN off unless told otherwise.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            batches = cut_batches(self, chunk, valid, origins, self.device, torch.channels_last)
+        if self.compile and threading.get_ident() != self._opened_in:
+            torch.compiler.reset()
+            self._opened_in = threading.get_ident()
+            self._model = self._compiled()
+        spec = self.spec
+
+        def ready(found: Windows) -> torch.Tensor:
+            return normalised(found, spec.means, spec.stds, self._dtype, spec.patch_size)
+
+        # torch's convolutions on a GPU round to TF32 unless they are kept from it, and would still be called fp32.
+        # `flags` itself switches cuDNN off unless asked not to.
+        flags = torch.backends.cudnn.flags(enabled=True, benchmark=self.cudnn_benchmark, allow_tf32=self.tf32)
+        with torch.inference_mode(), flags:
             answers = []
             clock = GpuClock(self.device) if self.on_batch and self._kind == "cuda" else None
-            for patches, count in batches:
+            for cut, real in cut_batches(self, parts, torch.device(self.device), ready, channels_last=True):
                 with clock.batch() if clock else self._timed():
+                    patches = cut()
                     # A copy, since CUDA graphs answer in the same memory every time; read when all is under way.
-                    answers.append(self._of_shape(self._model(patches), len(patches))[:count].clone())
+                    answers.append(self._of_shape(self._model(patches), len(patches))[:real].clone())
             answer: npt.NDArray[np.float32] = torch.cat(answers).cpu().numpy()
         if clock and self.on_batch:
-            clock.tell(self.on_batch)
+            clock.report(self.on_batch)
         return answer
 
     def _is_out_of_memory(self, error: Exception) -> bool:
@@ -103,7 +140,7 @@ class TorchBackend(Backend):
         if self._model is not None and self.compile:
             # Else what was compiled stays, with its memory, and counts towards the limit of recompilations.
             torch.compiler.reset()
-        self._model = None
+        self._model = self._network = self._uploader = None
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
@@ -119,4 +156,6 @@ class TorchBackend(Backend):
             "provider": torch.cuda.get_device_name(self.device) if on_gpu else "cpu",
             "threads": self.threads or cores.available(),
             "compile": self.compile,
+            "cudnn_benchmark": self.cudnn_benchmark,
+            "tf32": self.tf32,
         }

@@ -1,7 +1,6 @@
 """The task of workers: whole tiles, or chunks of a tile whose grid another process gathers."""
 
 import dataclasses
-import itertools
 import pickle
 import threading
 import zlib
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benexp.backends.cuda import gpu_count
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.mapping import pipeline
 from benexp.mapping.grid import Answers, PatchGrid
 from benexp.mapping.plausibility import tally
-from benexp.measure.nvml import gpu
 from benexp.products.tile import Tile
 from benexp.records.run import RunRecord
 from benexp.runs.backend_choice import BackendChoice, LazyBackend
@@ -118,5 +117,5 @@ def on_its_gpu(backend: BackendChoice, number: int | None) -> BackendChoice:
     """The backend of worker `number` of a machine: each takes the next GPU, unless one is named."""
     if number is None or backend.settings.get("device") != "cuda":
         return backend
-    count = next(index for index in itertools.count() if gpu(f"cuda:{index}") is None)
+    count = gpu_count()
     return backend.replace(device=f"cuda:{number % count}") if count > 1 else backend

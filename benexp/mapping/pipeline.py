@@ -13,6 +13,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from benexp.backends.base import Backend
+from benexp.backends.batching import PatchQueue
+from benexp.backends.patches import StagedChunk
 from benexp.core.clocks import StageClocks
 from benexp.core.progress import progress
 from benexp.core.window import Window
@@ -63,22 +65,38 @@ def classify(
 ) -> None:
     """Classify the patches of a tile that touch `area` and that `grid` was not asked for; it takes in the answers.
 
-    The next chunk is read while the backend works on this one. Chunks that `kept` has are taken from it, the others
-    are kept in it as they come; see `gather`.
+    The next chunk is read while the backend works on this one. What does not fill a batch waits for the next chunk, so
+    that only the last batch is padded. Chunks that `kept` has are taken from it, the others are kept in it as they
+    come; see `gather`.
     """
     patches = grid.patches
 
-    def read(chunk: Chunk) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    def read(chunk: Chunk) -> tuple[StagedChunk, npt.NDArray[np.int64]]:
         with clocks.stage("read"):
             pixels, valid = tile.read(chunk.window)
-            return pixels, valid, tally(pixels, valid)
+            # On its way to the engine's device while that works on the chunk before.
+            return backend.stage(pixels, valid), tally(pixels, valid)
 
     def answered(chunks: Sequence[Chunk]) -> Answered:
+        backend.fit(sum(int(chunk.wanted.sum()) for chunk in chunks))
+        queue = PatchQueue(backend)
+        waiting: deque[tuple[Chunk, npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64]]] = deque()
+
+        def whole(done: Sequence[npt.NDArray[np.float32]]) -> Answered:
+            for answers in done:
+                chunk, usable, valid, counts = waiting.popleft()
+                yield chunk, Answers(*placed(answers, usable, chunk), valid, counts)
+
         with ThreadPoolExecutor(1, "read-ahead") as reader:
-            for chunk, (pixels, valid, counts) in zip(chunks, in_order(reader, read, chunks), strict=True):
+            for chunk, (staged, counts) in zip(chunks, in_order(reader, read, chunks), strict=True):
                 with clocks.stage("infer"):
-                    answers = classify_chunk(backend, pixels, valid, chunk, patches.patch_size, min_valid)
-                yield chunk, Answers(*answers, valid, counts)
+                    usable = usable_patches(staged.valid, chunk, patches.patch_size, min_valid)
+                    waiting.append((chunk, usable, staged.valid, counts))
+                    done = queue.put((staged, chunk.origins[usable]))
+                yield from whole(done)
+            with clocks.stage("infer"):
+                done = queue.finish()
+            yield from whole(done)
 
     gather(answered, grid, area, chunk_size=chunk_size, clocks=clocks, kept=kept)
 
@@ -92,8 +110,21 @@ def classify_chunk(
     min_valid: float,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Probabilities of the wanted patches, and which have them, of a chunk of `pixels` [bands, h, w]."""
-    usable = chunk.wanted & (valid_share(valid, chunk.origins, patch_size) >= min_valid)
-    answers = backend.classify(pixels, valid, chunk.origins[usable])
+    usable = usable_patches(valid, chunk, patch_size, min_valid)
+    return placed(backend.classify(pixels, valid, chunk.origins[usable]), usable, chunk)
+
+
+def usable_patches(
+    valid: npt.NDArray[np.bool_], chunk: Chunk, patch_size: int, min_valid: float
+) -> npt.NDArray[np.bool_]:
+    """[n]: the wanted patches of a chunk of which enough is `valid` [h, w]."""
+    return np.asarray(chunk.wanted & (valid_share(valid, chunk.origins, patch_size) >= min_valid))
+
+
+def placed(
+    answers: npt.NDArray[np.float32], usable: npt.NDArray[np.bool_], chunk: Chunk
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """`answers` [n, classes] of the `usable` patches of a chunk, and these, in its rows and columns."""
     probabilities = np.zeros((len(usable), answers.shape[1]), np.float32)
     probabilities[usable] = answers
     return probabilities.reshape(*chunk.shape, -1), usable.reshape(chunk.shape)

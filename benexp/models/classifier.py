@@ -30,8 +30,19 @@ class Classifier(torch.nn.Module):
         self.register_buffer("std", torch.tensor(spec.stds, dtype=torch.float32).reshape(shape))
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        logits = self.network(((patches - self.mean) / self.std).to(self.dtype))
-        return cast(torch.Tensor, logits.float().sigmoid())
+        normalised = ((patches - self.mean) / self.std).to(self.dtype)
+        return cast(torch.Tensor, self.network(normalised).float().sigmoid())
+
+
+class Answering(torch.nn.Module):
+    """The second half of a classifier: patches that are normalised, of its type, to class probabilities float32."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, normalised: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.network(normalised).float().sigmoid())
 
 
 def load_classifier(spec: ModelSpec, precision: str = "fp32") -> Classifier:

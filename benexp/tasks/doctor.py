@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from benexp.backends.cuda import cuda_mix
 from benexp.config.groups import conf_folder
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
@@ -41,6 +42,8 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
         check_one_runtime()
     except BenexpError as error:
         say(f"\nTO MEND FIRST: {error}")
+    if mix := cuda_mix():
+        say(f"\nTO MEND FIRST: {mix}")
     model = _model(config, overrides)
     if config.dry_run:
         return _plan(_backends(config), model["name"], say)

@@ -1,6 +1,7 @@
 """A GPU by name only, for ONNX Runtime's backends: the CPU does the work of its providers."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+OPTIONS = json.loads(Path(__file__).with_name("provider_options.json").read_text())
 CHUNK = varied_patches(S2, 1, 200, seed=4)[0].astype(np.uint16)
 VALID = np.add.outer(np.arange(200), np.arange(200)) > 120
 ORIGINS = np.array([(row, col) for row in (0, 40, 80) for col in (0, 60, 80)])
@@ -50,6 +52,26 @@ class StandIn:
         ]
 
 
+def check_options(provider: str, options: Mapping[str, str]) -> None:
+    """Refuse what the official wheels would refuse: names and values read off them by gpu_wheel.py."""
+    if provider == CPU:
+        assert not options
+        return
+    known = OPTIONS[provider]
+    for name, value in options.items():
+        assert isinstance(value, str), f"{name}={value!r}: takes text"
+        kind = known[name]
+        if kind == "bool":
+            # TensorRT's options come from Python's words alone.
+            assert value in (("True", "False") if provider == TENSORRT else ("0", "1")), f"{name}={value}"
+        elif kind == "int":
+            int(value)
+        elif kind != "str":
+            assert value in kind, f"{name}={value}: takes {kind}"
+        else:
+            assert value, f"{name} is empty"
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A GPU by name only: providers are there and load, and the CPU does their work, in CPU memory."""
@@ -57,6 +79,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
     def session_of(self: OnnxRuntimeCudaBackend, model: Any, providers: list[str]) -> Any:
         state["asked"].append([(provider, dict(self._options(provider))) for provider in providers])
+        for provider in providers:
+            check_options(provider, self._options(provider))
         for provider in providers:
             if message := state["fails"].get(provider):
                 raise RuntimeError(message)
@@ -74,12 +98,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     monkeypatch.setattr(OnnxRuntimeCudaBackend, "_memory", lambda self: ("cpu", 0))
     monkeypatch.setattr(onnxruntime_gpu, "gpu_name", lambda index: f"GPU {index}")
     yield state
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What TensorRT's backend sets for the process is undone."""
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,21 @@
 """A stand-in for the tensorrt module, whose libraries cannot be had here.
 
-It has what benexp calls, with the argument types that the bindings of TensorRT 10 and 11 take, records the calls, and
-runs an "engine" as the ONNX file that it was built from, on ONNX Runtime, at the addresses that it is given.
+It has what benexp calls, records the calls, and runs an "engine" as the ONNX file that it was built from, on ONNX
+Runtime, at the addresses that it is given. Classes, methods, arguments and enumerations are those that the Python
+bindings of TensorRT 10.0, 10.13 and 11.1 have in common (tensorrt_api.json, read off github.com/NVIDIA/TensorRT);
+whatever else is asked for, in another type or in another order, fails.
 """
 
 import ctypes
 import enum
+import functools
+import inspect
 import json
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -21,9 +25,23 @@ import torch
 import benexp.backends.tensorrt
 import benexp.core.tensorrt
 import exporters.tensorrt
+from exporters.tensorrt_int8 import UNDOES
+from tests.backends.fake_cuda import FakeEvent, FakeStream, LateUploader
 
 GPU = "Some GPU, compute capability 9.0"
 STREAM = 77
+API = json.loads(Path(__file__).with_name("tensorrt_api.json").read_text())
+
+
+def enumeration(name: str) -> Any:
+    """An enumeration with the members that all versions have, numbered as in the oldest."""
+    versions = [api["enums"][name] for api in API.values()]
+    members = {member: at for at, member in enumerate(versions[0]) if all(member in known for known in versions)}
+    return enum.IntEnum(name, members)
+
+
+Severity, BuilderFlag, MemoryPoolType = map(enumeration, ("Severity", "BuilderFlag", "MemoryPoolType"))
+NetworkDefinitionCreationFlag = enumeration("NetworkDefinitionCreationFlag")
 
 
 class Fake(SimpleNamespace):
@@ -49,26 +67,13 @@ class FakeGpu:
     def is_there() -> bool:
         return True
 
+    is_current: ClassVar[bool] = False
+
     @contextmanager
     def current(self) -> Iterator[None]:
+        FakeGpu.is_current, before = True, FakeGpu.is_current
         yield
-
-
-class FakeEvent:
-    """One of CUDA's: two of them tell the milliseconds between them."""
-
-    def __init__(self, enable_timing: bool) -> None:
-        assert enable_timing
-        self.at: float | None = None
-
-    def record(self, stream: Any) -> None:
-        assert stream == STREAM
-        self.at = time.perf_counter()
-
-    def elapsed_time(self, end: "FakeEvent") -> float:
-        assert self.at is not None
-        assert end.at is not None
-        return 1000 * (end.at - self.at)
+        FakeGpu.is_current = before
 
 
 @pytest.fixture
@@ -79,8 +84,14 @@ def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         monkeypatch.setattr(module, "Gpu", FakeGpu)
     for module in (benexp.core.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "gpu_name", lambda *_: GPU)
+    monkeypatch.setattr(benexp.backends.tensorrt, "Uploader", LateUploader)
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: STREAM)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    working = FakeStream()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: working)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
     benexp.core.tensorrt.logger.cache_clear()
     yield fake
     benexp.core.tensorrt.logger.cache_clear()
@@ -92,23 +103,11 @@ def make_fake() -> Fake:
     def note(name: str, *arguments: Any) -> None:
         fake.calls.append((name, arguments))
 
-    class Severity(enum.Enum):
-        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
-
     class ILogger:
         def __init__(self) -> None:
             self.is_whole = True
 
     ILogger.Severity = Severity  # type: ignore[attr-defined]
-
-    class NetworkDefinitionCreationFlag(enum.IntEnum):
-        EXPLICIT_BATCH, STRONGLY_TYPED = range(2)
-
-    class BuilderFlag(enum.Enum):
-        TF32, REFIT = range(2)
-
-    class MemoryPoolType(enum.Enum):
-        WORKSPACE, DLA_MANAGED_SRAM = range(2)
 
     class TimingCache:
         def __init__(self, content: bytes) -> None:
@@ -130,18 +129,23 @@ def make_fake() -> Fake:
         def __init__(self) -> None:
             self.cache: TimingCache | None = None
             self.profiles: list[Profile] = []
+            self.is_used = False
 
         def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
+            assert not self.is_used
             assert isinstance(pool, MemoryPoolType)
             assert type(size) is int
             note("set_memory_pool_limit", pool.name, size)
 
         def clear_flag(self, flag: BuilderFlag) -> None:
+            assert not self.is_used
             assert isinstance(flag, BuilderFlag)
             note("clear_flag", flag.name)
 
         def add_optimization_profile(self, profile: Profile) -> int:
+            assert not self.is_used
             assert isinstance(profile, Profile)
+            assert profile.shape, "a profile is added before it has shapes"
             self.profiles.append(profile)
             return len(self.profiles) - 1
 
@@ -180,6 +184,9 @@ def make_fake() -> Fake:
 
         def build_serialized_network(self, network: Network, config: Config) -> memoryview | None:
             (profile,) = config.profiles
+            assert network.content, "a network is built before it is read"
+            assert not config.is_used
+            config.is_used = True
             note("build_serialized_network", profile.shape)
             if fake.most is not None and profile.shape[0] > fake.most:
                 self.logger.log(Severity.WARNING, "Requested amount of GPU memory could not be allocated.")
@@ -212,7 +219,9 @@ def make_fake() -> Fake:
     class Context:
         def __init__(self, shape: list[int], content: bytes) -> None:
             self.shape = shape
-            self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                content, providers=["CPUExecutionProvider"], disabled_optimizers=set(UNDOES)
+            )
             self.addresses: dict[str, int] = {}
             self.is_set = False
 
@@ -228,11 +237,16 @@ def make_fake() -> Fake:
         def set_tensor_address(self, name: str, address: int) -> bool:
             assert name in ("patches", "probabilities")
             assert type(address) is int
+            assert self.is_set, "an address is given before the shape"
             self.addresses[name] = address
             return True
 
         def execute_async_v3(self, stream: int) -> bool:
             note("execute_async_v3", stream)
+            assert set(self.addresses) == {"patches", "probabilities"}
+            # Else what was put into torch's stream, the patches and the copy of the answers, would not be in order.
+            assert stream == torch.cuda.current_stream(None).cuda_stream
+            assert FakeGpu.is_current
             if fake.refuses_execution:
                 return False
             patches = _at(self.addresses["patches"], self.shape)
@@ -261,9 +275,42 @@ def make_fake() -> Fake:
                 return None
             return Engine(plan)
 
+    bindings = {
+        "ITimingCache": TimingCache,
+        "IOptimizationProfile": Profile,
+        "IBuilderConfig": Config,
+        "Builder": Builder,
+        "OnnxParser": OnnxParser,
+        "IExecutionContext": Context,
+        "ICudaEngine": Engine,
+        "Runtime": Runtime,
+    }
+    for name, bound in bindings.items():
+        as_documented(bound, name)
     for kind in (ILogger, NetworkDefinitionCreationFlag, BuilderFlag, MemoryPoolType, Builder, OnnxParser, Runtime):
         setattr(fake, kind.__name__, kind)
     return fake
+
+
+def as_documented(kind: type, name: str) -> None:
+    """Let the methods of `kind` take what those of the bindings' class take in all versions, and no other arguments."""
+    documented = [api["methods"][name] for api in API.values()]
+    for method, function in list(vars(kind).items()):
+        if inspect.isfunction(function) and (not method.startswith("_") or method in documented[0]):
+            setattr(kind, method, _checked(function, f"{name}.{method}", [api[method] for api in documented]))
+
+
+def _checked(function: Any, name: str, versions: list[list[list[str]]]) -> Any:
+    @functools.wraps(function)
+    def call(self: Any, *arguments: Any, **more: Any) -> Any:
+        for overloads in versions:
+            fits = any(
+                len(arguments) <= len(taken) and set(more) <= set(taken[len(arguments) :]) for taken in overloads
+            )
+            assert fits, f"{name} takes {overloads}, not {arguments} {more}"
+        return function(self, *arguments, **more)
+
+    return call
 
 
 def _at(address: int, shape: list[int]) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from benexp.backends.null import NullBackend
+from benexp.backends.patches import StagedChunk
 from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from tests.backends.test_contract import ORIGINS, SIZE, ArithmeticBackend
@@ -196,7 +197,7 @@ def test_patches_are_cut_into_the_memory_that_is_given(chunk: npt.NDArray[np.uin
     backend = ArithmeticBackend(small_model, batch_size=4)
     memories = [np.full((4, 10, 120, 120), np.float32(np.nan)) for _ in range(3)]
     left = iter(memories)
-    given = list(backend._batches(chunk, EVERY, ORIGINS, lambda: next(left)))
+    given = list(backend._batches([(StagedChunk(chunk, EVERY), ORIGINS)], lambda: next(left)))
     assert all(batch is memory for (batch, _), memory in zip(given, memories, strict=True))
     answers = np.concatenate([backend._infer(batch)[:count] for batch, count in given])
     with backend:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benexp.backends.base import Backend
-from benexp.backends.device_patches_onnx import cutting_graph, starts, whole_chunk
+from benexp.backends.device_patches_onnx import Cutter, upload
+from benexp.backends.patches import StagedChunk
 from benexp.models.spec import ModelSpec
 
 pytest.importorskip("onnx")
@@ -25,10 +26,16 @@ MASKS = {
 
 
 def on_cpu_provider(spec: ModelSpec, chunk: np.ndarray, valid: np.ndarray, count: int) -> np.ndarray:
-    inputs = whole_chunk(chunk, valid, spec.patch_size)
-    graph = cutting_graph(inputs["chunk"].dtype, spec.means)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    return session.run(["patches"], {**inputs, "starts": starts(ORIGINS, chunk.shape[2], count)})[0]
+    def start(graph: bytes) -> Any:
+        return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+    patches = np.full((count, len(spec.bands), SIZE, SIZE), 7, np.float32)
+    found = upload(chunk, valid, SIZE, ("cpu", 0))
+    cutter = Cutter(start, spec.means, SIZE, ("cpu", 0))
+    # In two parts, as where a batch has patches of two chunks.
+    cutter.cut(found, ORIGINS[:2], 2, patches.ctypes.data)
+    cutter.cut(found, ORIGINS[2:], count - 2, patches[2:].ctypes.data)
+    return patches
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def chunk_of(kind: str, bands: int) -> np.ndarray:
 def test_it_cuts_as_the_base_class_does(kind: str, mask: str, spec: ModelSpec) -> None:
     chunk, valid = chunk_of(kind, len(spec.bands)), MASKS[mask]
     backend = Backend(spec, batch_size=len(ORIGINS))
-    (expected, count), *more = backend._batches(chunk, valid, ORIGINS)
+    (expected, count), *more = backend._batches([(StagedChunk(chunk, valid), ORIGINS)])
     answer = on_cpu_provider(spec, chunk, valid, len(ORIGINS))
     assert not more
     assert answer.dtype == np.float32

@@ -23,7 +23,6 @@ from tests.backends.fake_providers import (  # noqa: F401
     VALID,
     StandIn,
     both,
-    environment,
     expected,
     gpu,
     no_gpu_here,
@@ -82,38 +81,74 @@ def test_the_whole_path(
     assert np.array_equal(answer, expected)
     assert (said["provider"], said["device"], said["gpu"]) == (kind._PROVIDERS[0], "cuda:1", "GPU 1")
     assert said["fallback"] is None
-    # The model, and the graph that cuts for it, which TensorRT does not take.
+    # The model, and the graphs that make chunks ready and cut them for it, which TensorRT does not take.
     asked = [[provider for provider, _ in providers] for providers in gpu["asked"]]
-    assert asked == [list(kind._PROVIDERS), [CUDA, CPU]]
+    assert asked == [list(kind._PROVIDERS), [CUDA, CPU], [CUDA, CPU]]
     assert all(options["device_id"] == "1" for providers in gpu["asked"] for _, options in providers if options)
 
 
-def test_a_chunk_goes_up_once(
+def test_a_chunk_goes_up_once_and_its_answers_come_down_once(
     gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound: list[tuple[str, np.ndarray]] = []
-    binding = type(onnxruntime.InferenceSession(small_onnx, providers=[CPU]).io_binding())
-    bind = binding.bind_cpu_input
-    monkeypatch.setattr(
-        binding, "bind_cpu_input", lambda self, name, array: bound.append((name, array)) or bind(self, name, array)
-    )
+    up: list[np.ndarray] = []
+    down: list[list[int]] = []
+    value = onnxruntime.OrtValue
+    honest_up, honest_down = value.ortvalue_from_numpy, value.numpy
+
+    def ortvalue_from_numpy(array: np.ndarray, *where: Any) -> Any:
+        up.append(array)
+        return honest_up(array, *where)
+
+    monkeypatch.setattr(value, "ortvalue_from_numpy", staticmethod(ortvalue_from_numpy))
+    monkeypatch.setattr(value, "numpy", lambda self: down.append(self.shape()) or honest_down(self))
     with OnnxRuntimeCudaBackend(small_model, small_onnx, threads=2, batch_size=2) as backend:
-        bound.clear()
+        up.clear()
+        down.clear()
         backend.classify(CHUNK, VALID, ORIGINS)
-    assert [name for name, _ in bound] == ["chunk", "valid", "offsets"] + ["starts"] * 5
-    assert bound[0][1].dtype == np.uint16
-    assert np.shares_memory(bound[0][1], CHUNK)
+    assert [array.dtype for array in up] == [np.uint16, bool, np.int64]
+    assert np.shares_memory(up[0], CHUNK)
+    # Nine patches in five batches of two.
+    assert down == [[10, 19]]
 
 
 def test_cuda_is_asked_for_honest_fp32_and_little_memory() -> None:
     backend = OnnxRuntimeCudaBackend(None, device="cuda:2")  # type: ignore[arg-type]
-    assert backend._options(CUDA) == {
+    options = {
         "device_id": "2",
-        "use_tf32": "0",
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
+        "prefer_nhwc": "1",
     }
+    assert backend._options(CUDA) == options | {"use_tf32": "0"}
     assert backend._options(CPU) == {}
+
+
+def test_kernels_of_the_matrix_units_are_left_in_at_fp16_and_where_tf32_is_allowed() -> None:
+    half = OnnxRuntimeCudaBackend(None, precision="fp16")  # type: ignore[arg-type]
+    allowed = OnnxRuntimeCudaBackend(None, tf32=True, prefer_nhwc=False)  # type: ignore[arg-type]
+    assert "use_tf32" not in half._options(CUDA)
+    assert "use_tf32" not in allowed._options(CUDA)
+    assert allowed._options(CUDA)["prefer_nhwc"] == "0"
+
+
+@pytest.mark.parametrize("key", ["tf32", "prefer_nhwc"])
+def test_switches_take_true_or_false(key: str) -> None:
+    with pytest.raises(BenexpError, match=rf"backend\.{key}=1: takes true or false"):
+        OnnxRuntimeCudaBackend(None, **{key: 1})  # type: ignore[arg-type]
+
+
+def test_tf32_that_could_not_be_switched_off_is_on_record(
+    gpu: dict[str, Any],
+    small_model: ModelSpec,
+    small_onnx: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for late in (False, True):
+        monkeypatch.setattr("benexp.backends.cuda._off_in_time", not late)
+        with OnnxRuntimeCudaBackend(small_model, small_onnx, threads=2) as backend:
+            assert backend.describe()["tf32"] is late
+        assert ("fp32 may be rounded to TF32" in caplog.text) == late
 
 
 @both
@@ -223,13 +258,19 @@ def test_an_older_onnx_runtime_is_believed_about_its_providers(
             "libcuda.so.1: cannot open shared object file: No such file or directory",
             f"{CUDA} finds no libcuda.so.1: install NVIDIA's driver for your GPU",
         ),
+        (
+            # Not linked by the provider from 1.25 on, and needed all the same.
+            "libcudnn.so.9: cannot open shared object file: No such file or directory",
+            f"{CUDA} finds no libcudnn.so.9: pip install 'benexp[gpu]'",
+        ),
         ("libonnxruntime_providers_cuda.so: undefined symbol: Provider_GetHost", None),
     ],
 )
 def test_a_missing_library_is_named(complaint: str, told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> None:
-        assert path.endswith("libonnxruntime_providers_cuda.so")
-        raise OSError(complaint)
+        named = complaint.partition(":")[0]
+        if path == named or path.endswith("libonnxruntime_providers_cuda.so") != (named == "libcudnn.so.9"):
+            raise OSError(complaint)
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     backend = OnnxRuntimeCudaBackend(None)  # type: ignore[arg-type]
@@ -249,7 +290,8 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
     def short_of_memory(self: StandIn, name: str) -> Any:
         def run_small(binding: Any) -> None:
             run(self, name)(binding)
-            if len(binding.get_outputs()[0].numpy()) > 2:
+            batch, *rest = binding.get_outputs()[0].shape()
+            if rest == [19] and batch > 2:
                 raise RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 9")
 
         return run_small if name == "run_with_iobinding" else run(self, name)

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from benexp.backends import onnxruntime_gpu
+from benexp.backends import cuda, onnxruntime_gpu
 from benexp.backends.onnxruntime_gpu import OnnxRuntimeTensorrtBackend
 from benexp.core.errors import BenexpError
 from benexp.models.spec import ModelSpec
 from tests.backends.fake_providers import (  # noqa: F401
     TENSORRT,
-    environment,
     gpu,
     onnxruntime,
 )
@@ -37,13 +36,13 @@ def test_tensorrt_is_asked_for_one_shape_and_the_types_of_the_file(
     assert options.pop("trt_engine_cache_path").startswith("engines/small-fp32-16-")
     assert options == {
         "device_id": "1",
-        "trt_bf16_enable": "0",
+        "trt_bf16_enable": "False",
         "trt_max_workspace_size": str(3 * 2**29),
-        "trt_engine_cache_enable": "1",
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache / "onnxruntime-tensorrt"),
+        "trt_engine_cache_enable": "True",
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(cache / "onnxruntime-tensorrt" / "timings-unknown"),
     }
-    assert tensorrt_options(small_model, small_onnx, precision="bf16")["trt_bf16_enable"] == "1"
+    assert tensorrt_options(small_model, small_onnx, precision="bf16")["trt_bf16_enable"] == "True"
     assert OnnxRuntimeTensorrtBackend.artefact_precision("bf16") == "fp32"
     assert OnnxRuntimeTensorrtBackend.artefact_precision("int8") == "int8"
 
@@ -105,9 +104,44 @@ def test_a_damaged_engine_is_built_anew(
     assert caplog.messages == [f"{file} is damaged, or was not finished: building it anew"]
 
 
-def test_tensorrt_computes_fp32_as_fp32(gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path) -> None:
-    with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2):
-        assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+@pytest.mark.parametrize(
+    ("set_to", "loaded", "may_be"), [(None, "", False), ("1", "", True), (None, "libcublas", True)]
+)
+def test_tf32_is_switched_off_before_cuda_loads(
+    set_to: str | None, loaded: str, may_be: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(cuda.TF32, raising=False)
+    if set_to:
+        monkeypatch.setenv(cuda.TF32, set_to)
+    monkeypatch.setattr(cuda, "_off_in_time", None)
+    monkeypatch.setattr(cuda.Path, "is_file", lambda path: True)
+    monkeypatch.setattr(cuda.Path, "read_text", lambda path: f"7f00-7f01 r-xp /usr/lib/{loaded}.so.13")
+    cuda.keep_fp32()
+    assert os.environ[cuda.TF32] == (set_to or "0")
+    assert cuda.may_be_tf32() is may_be
+
+
+def test_timings_of_another_tensorrt_are_left_alone(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime_gpu, "installed_version", lambda name: "10.9.0")
+    assert tensorrt_options(small_model, small_onnx)["trt_timing_cache_path"].endswith("/timings-10.9.0")
+
+
+def test_biases_stay_what_tensorrt_takes(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disabled = []
+    honest = onnxruntime.InferenceSession
+
+    def session(*arguments: Any, disabled_optimizers: Any, **more: Any) -> Any:
+        disabled.append(disabled_optimizers)
+        return honest(*arguments, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with OnnxRuntimeTensorrtBackend(small_model, small_onnx, threads=2, precision="fp32"):
+        pass
+    assert disabled[0] == {"WeightBiasQuantization"}
 
 
 @pytest.mark.parametrize("size", [0, -1.0])

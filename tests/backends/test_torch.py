@@ -1,4 +1,6 @@
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -93,3 +95,55 @@ def test_the_last_batch_is_filled_up_where_it_pads(pads: bool, batches: list[int
         backend._model = lambda patches: seen.append(len(patches)) or network(patches)
         backend.classify(chunk, np.ones((120, 120), bool), np.zeros((5, 2), int))
     assert seen == batches
+
+
+class OldConfig:
+    """torch._dynamo.config as torch 2.6 has it, which refuses names that it does not know."""
+
+    __slots__ = ("cache_size_limit", "fail_on_cache_limit_hit")
+
+
+@pytest.fixture
+def modes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What torch.compile is asked for, which needs no compiler here."""
+    asked: list[str] = []
+
+    def compiled(network: Any, *, mode: str, dynamic: bool) -> Any:
+        assert not dynamic
+        asked.append(mode)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(torch._dynamo, "config", OldConfig())
+    return asked
+
+
+def in_another_thread(work: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def test_cuda_graphs_are_for_the_main_thread(modes: list[str], small_model: ModelSpec) -> None:
+    backend = TorchBackend(small_model, device="cuda", compile=True)
+    backend._compiled()
+    in_another_thread(backend._compiled)
+    backend.device = "cpu"
+    backend._compiled()
+    assert modes == ["reduce-overhead", "default", "default"]
+    assert torch._dynamo.config.fail_on_cache_limit_hit  # type: ignore[attr-defined]
+
+
+def test_the_thread_that_runs_compiles(modes: list[str], small_model: ModelSpec) -> None:
+    chunk, valid = varied_patches(S2, 1, seed=6)[0].astype(np.uint16), np.ones((120, 120), bool)
+    with TorchBackend(small_model, threads=2, batch_size=2, compile=True) as backend:
+        assert len(modes) == 1
+        here = backend.classify(chunk, valid, np.zeros((1, 2), int))
+        there = in_another_thread(lambda: backend.classify(chunk, valid, np.zeros((1, 2), int)))
+    assert len(modes) == 2
+    assert np.array_equal(here, there)
+
+
+def test_what_runs_is_on_record(small_model: ModelSpec) -> None:
+    with TorchBackend(small_model, threads=2, cudnn_benchmark=True) as backend:
+        said = backend.describe()
+    assert (said["cudnn_benchmark"], said["tf32"], said["compile"]) == (True, False, False)

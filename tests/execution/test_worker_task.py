@@ -38,9 +38,7 @@ def test_a_chunk_result_is_small_and_holds_every_bit() -> None:
 def test_workers_of_a_machine_take_its_gpus_in_turn(
     there: int, device: str, number: int | None, taken: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "benexp.execution.worker_task.gpu", lambda name: object() if int(name.partition(":")[2]) < there else None
-    )
+    monkeypatch.setattr("benexp.execution.worker_task.gpu_count", lambda: there)
     assert on_its_gpu(choose_backend({"_target_": CUDA, "device": device}), number).settings == {
         "_target_": CUDA,
         "device": device,

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from benexp.models.synthetic import varied_patches
 from exporters.cached import cached, make, typed_source
 from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
-from exporters.tensorrt import export_tensorrt, quantize_for_tensorrt, timing_cache, trtexec_command
+from exporters.tensorrt import export_tensorrt, timing_cache, trtexec_command
 from tests.backends.fake_tensorrt import GPU, Fake, fake_tensorrt  # noqa: F401
 from tests.models.builders import S2
 
@@ -169,29 +168,6 @@ def test_a_missing_library_stops_an_export(
         export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", Recipe(batch=1))
     with pytest.raises(BenexpError, match=r"export to TensorRT at fp8: takes fp32, fp16, bf16, int8"):
         export_tensorrt(small_model, small_onnx, tmp_path / "a.engine", Recipe("fp8", batch=1))
-
-
-def test_int8_is_what_tensorrt_takes(small_model: ModelSpec, small_onnx: Path, tmp_path: Path) -> None:
-    path = tmp_path / "int8.onnx"
-    report = quantize_for_tensorrt(small_model, small_onnx, path, Recipe("int8", tolerance=1, ranges=RANGES))
-    assert report["passed"]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.onnx", "int8.parity.json"]
-    model = onnx.load(path)
-    values = {value.name: onnx.numpy_helper.to_array(value) for value in model.graph.initializer}
-    assert not [name for name, value in values.items() if value.dtype == np.int32]
-    pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    counts = Counter(node.op_type for node in model.graph.node)
-    # What enters each, and its weights.
-    assert counts["QuantizeLinear"] == counts["DequantizeLinear"] >= counts["Conv"] + counts["Gemm"]
-    for node in pairs:
-        _, scale, zero = (values.get(name) for name in node.input)
-        assert zero is not None
-        assert zero.dtype == np.int8
-        assert not zero.any()
-        assert scale is not None
-        assert (scale > 0).all()
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    assert said["benexp.precision"] == '"int8"'
 
 
 def test_bf16_comes_from_the_checkpoint(small_model: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:

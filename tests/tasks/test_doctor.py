@@ -186,6 +186,13 @@ def test_two_onnx_runtimes_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "TO MEND FIRST: onnxruntime and onnxruntime-gpu are installed together" in text
 
 
+def test_libraries_for_two_versions_of_cuda_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "Moody")
+    monkeypatch.setattr("benexp.tasks.doctor.cuda_mix", lambda: "one for CUDA 12 and one for CUDA 13")
+    _, text = consult(f"backend._target_={__name__}.Moody")
+    assert "TO MEND FIRST: one for CUDA 12 and one for CUDA 13" in text
+
+
 def test_a_class_that_cannot_be_imported_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "Gone", "null")
     with pytest.raises(BenexpError, match="no backend works"):
