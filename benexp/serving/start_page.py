@@ -1,16 +1,16 @@
 """The page at the start of a served folder: its tiles and benchmarks, with links to what there is of them."""
 
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benexp.core.errors import BenexpError
 from benexp.records.benchmark import read_report
 from benexp.records.names import REPORT, RUN
+from benexp.records.run import RunRecord
+from benexp.records.storage import read_record
 from benexp.records.sweep import SweepReport
 from benexp.report import page
 
@@ -72,7 +72,7 @@ def _folded(
     for label, jobs in configurations.items():
         for job in jobs:
             if own := benchmarks.pop(job, None):
-                below = [tiles.pop(place) for place in sorted(tiles) if place.parent == job]
+                below = [tiles.pop(place) for place in sorted(tiles) if job in place.parents]
                 # A sweep's jobs lie in folders named by the repeat.
                 found.setdefault(label, []).append(Result(f"repeat {job.name}", own.facts, own.files, below))
     return Result(sweep.name, sweep.facts, sweep.files, (), found)
@@ -104,11 +104,11 @@ def _bytes(real: Path, path: Path) -> int | None:
 def _facts(path: Path) -> str:
     """A tile's record in a line."""
     try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-        height, width = record["shape"]
-        return (
-            f"{width:,} x {height:,} px, {record['crs']}; {record['model']['name']} on {record['backend_name']}, "
-            f"{record['backend']['precision']}; {record['seconds']:.1f} s"
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return "run.json is not one of benexp"
+        record = read_record(path, RunRecord)
+    except BenexpError:
+        return "run.json is not one of this benexp"
+    (height, width), precision = record.shape, record.backend.get("precision")
+    return (
+        f"{width:,} x {height:,} px, {record.crs}; {record.model.name} on {record.backend_name}, {precision}; "
+        f"{record.seconds:.1f} s"
+    )

@@ -55,7 +55,7 @@ def test_start_page_lists_tiles_and_benchmarks(results: Path) -> None:
     assert 'href="/a%20%3Cb%3E%20%26%20%22c%22%20%C3%BC%23%3F%2541/viewer.html"' in page
     assert "600 x 600 px, EPSG:32631; demo on onnxruntime-cpu, fp32; 3.2 s" in page
     assert 'href="/jobs/0123/1/benchmark_report.csv"' in page
-    assert "run.json is not one of benexp" in page
+    assert "run.json is not one of this benexp" in page
     assert ".hidden" not in page and ".unfinished" not in page
     assert "<summary>3 files</summary>" in page and "<summary>1 file</summary>" in page
 
