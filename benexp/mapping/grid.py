@@ -298,6 +298,15 @@ class ProbabilityGrid:
         return grid, origin
 
 
+def has_key(path: Path, key: str) -> bool:
+    """True where `path` is a saved grid of this key; it is not checked any further."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return bool(json.loads(str(saved["about"]))["grid_key"] == key)
+    except DAMAGED:
+        return False
+
+
 def add_tallies(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The sum of two tallies [bands, n], but for the lowest and the highest DN; one without bands is empty."""
     if not first.size or not second.size:

@@ -40,14 +40,14 @@ def plan_rerun(plan: RunPlan, region: TileRegion, folder: Path) -> RunPlan:
 def _differences(plan: RunPlan, region: TileRegion, earlier: RunRecord) -> Iterator[tuple[str, Any, Any]]:
     """The keys that make another map of it, with their values there and now."""
     config, now, window = earlier.config, plan.asked, None if region.is_whole else tuple(region.window)
+    before, settings = config["backend"], plan.backend.settings
+    # The settings of another class have other names.
+    shared = {"precision"} if earlier.backend_name != plan.backend.name else {*before, *settings} - HOW
     pairs = [
         ("region", earlier.region, window),
         ("model", (earlier.model.name, earlier.model.weights_hash), (plan.spec.name, plan.spec.weights_hash)),
         ("backend", earlier.backend_name, plan.backend.name),
-        *(
-            (f"backend.{key}", config["backend"].get(key), plan.backend.settings.get(key))
-            for key in sorted({*config["backend"], *plan.backend.settings} - HOW)
-        ),
+        *((f"backend.{key}", before.get(key), settings.get(key)) for key in sorted({*before, *settings} & shared)),
         ("offset", earlier.offsets, region.tile.offsets),
         ("saturated", config["saturated"], now["saturated"]),
         ("mask.scl", sorted(config["mask"]["scl"]), sorted(now["mask"]["scl"])),

@@ -14,7 +14,7 @@ from benexp.backends.null import NullBackend
 from benexp.core.clocks import StageClocks
 from benexp.core.files import locked
 from benexp.mapping import pipeline
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid, add_tallies
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid, has_key
 from benexp.mapping.plausibility import Content, check_answers
 from benexp.mapping.resume import KeptChunks
 from benexp.products.region import TileRegion
@@ -80,6 +80,14 @@ class LocalClassifier:
         return backend.describe()
 
 
+def _grid_file(tile_folder: Path, results: Path, name: str, key: str) -> Path:
+    """The tile's grid, which runs with its key share; in `results` where the tile's is of another key, and so stays."""
+    shared = tile_folder / name
+    if results == tile_folder or not shared.is_file() or has_key(shared, key):
+        return shared
+    return results / name
+
+
 def obtain_grid(
     plan: RunPlan,
     region: TileRegion,
@@ -91,13 +99,13 @@ def obtain_grid(
 ) -> TileGrid:
     """The grid of a tile with the answers for a region, once the product is known to be `sound`.
 
-    The saved grid lies in `tile_folder`; chunks of an interrupted run lie in `results`, the folder of this run.
+    Saved answers lie in `tile_folder`, or in `results`, the folder of this run, where chunks are kept, too.
     """
     tile, spec = region.tile, plan.spec
     patches = PatchGrid(tile.shape, spec.patch_size, plan.chunking.stride)
     with clocks.stage("integrity"):
         key = grid_key(plan, tile)
-    path = tile_folder / f"{tile.name}_grid.npz"
+    path = _grid_file(tile_folder, results, f"{tile.name}_grid.npz", key)
     saved = ProbabilityGrid.load(path, key, patches, len(spec.classes)) if plan.resume else None
     if plan.resume and not saved and path.is_file():
         log.info("%s: configuration, input or benexp changed since its grid was saved: classified anew", tile.name)
@@ -109,7 +117,7 @@ def obtain_grid(
     reused = not grid.missing(region.window).any()
     if not reused:
         # The tally of this run alone: it is added to that of the saved grid, which others may have added to.
-        before, grid.tally = grid.tally, np.zeros((0, 0), np.int64)
+        grid.tally = np.zeros((0, 0), np.int64)
         description = classifier.classify(region, grid, kept, clocks)
         try:
             sound.result()
@@ -122,13 +130,10 @@ def obtain_grid(
             raise
         source = plan.range_patches.source if plan.range_patches else None
         origin = GridOrigin(grid_key=key, backend=description, range_patches=source)
-        with clocks.stage("write"), locked(tile_folder / f".{tile.name}_grid.lock"):
-            current = ProbabilityGrid.load(path, key, patches, len(spec.classes)) if plan.resume else None
-            if current:
-                current[0].merge(grid)
-                grid = current[0]
-            else:
-                grid.tally = add_tallies(before, grid.tally)
+        with clocks.stage("write"), locked(path.with_name(f".{path.stem}.lock")):
+            # Answers of other runs stay, also those that came meanwhile.
+            if has_key(path, key) and (current := ProbabilityGrid.load(path, key, patches, len(spec.classes))):
+                grid.merge(current[0])
             grid.save(path, origin)
         kept.remove()
     assert origin
