@@ -201,8 +201,8 @@ def found(command: Command) -> Any:
         return None
     if command.result.is_file():
         return json.loads(command.result.read_text())
-    results = [json.loads(path.read_text()) for path in sorted(command.result.rglob("comparison.json"))]
-    if results:
+    if command.step == "compare":
+        results = [json.loads(path.read_text()) for path in command.result.glob("*/comparison.json")]
         return [backend for result in results for backend in result["backends"]]
     if command.step == "batches":
         rows = (command.result / "benchmark_report.csv").read_text().splitlines()

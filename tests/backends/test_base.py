@@ -61,6 +61,27 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
     assert "out of memory with 16 patches at once, going on with 8" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "std::bad_alloc",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_engines_word_it_in_their_own_ways(words: str, small_model: ModelSpec) -> None:
+    class Short(NullBackend):
+        def _infer(self, patches: Floats) -> Floats:
+            if len(patches) > 4:
+                raise RuntimeError(words)
+            return super()._infer(patches)
+
+    with Short(small_model, batch_size=8) as backend:
+        assert backend.batch_size == 4
+
+
 def test_memory_that_ends_in_the_middle_of_a_chunk(chunk: npt.NDArray[np.uint16], small_model: ModelSpec) -> None:
     with ArithmeticBackend(small_model, batch_size=4) as roomy:
         expected = roomy.classify(chunk, EVERY, ORIGINS)

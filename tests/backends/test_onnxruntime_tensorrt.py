@@ -148,3 +148,12 @@ def test_biases_stay_what_tensorrt_takes(
 def test_a_workspace_has_a_size(size: float) -> None:
     with pytest.raises(BenexpError, match=rf"backend\.workspace_gb={size}: takes a size in GiB over 0"):
         OnnxRuntimeTensorrtBackend(None, workspace_gb=size)  # type: ignore[arg-type]
+
+
+def test_an_engine_that_has_no_room_to_be_built_halves_the_batch(
+    gpu: dict[str, Any], small_model: ModelSpec, small_onnx: Path
+) -> None:
+    backend = OnnxRuntimeTensorrtBackend(small_model, small_onnx)
+    said = "[ONNXRuntimeError] : 11 : EP_FAIL : TensorRT EP failed to create engine from network for fused node: 1"
+    assert backend._is_out_of_memory(RuntimeError(said))
+    assert not backend._is_out_of_memory(RuntimeError("TensorRT EP failed to create context."))

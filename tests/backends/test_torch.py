@@ -1,12 +1,14 @@
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from benexp.backends import torch as torch_module
 from benexp.backends.torch import TorchBackend
 from benexp.core.errors import BenexpError
 from benexp.models.classifier import load_classifier
@@ -147,3 +149,33 @@ def test_what_runs_is_on_record(small_model: ModelSpec) -> None:
     with TorchBackend(small_model, threads=2, cudnn_benchmark=True) as backend:
         said = backend.describe()
     assert (said["cudnn_benchmark"], said["tf32"], said["compile"]) == (True, False, False)
+
+
+def test_a_batch_s_time_has_its_cut_in_it(small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    honest = torch_module.cut_batches
+
+    def cut_batches(*arguments: Any, **more: Any) -> Any:
+        for cut, real in honest(*arguments, **more):
+
+            def slowly(cut: Any = cut) -> Any:
+                now[0] += 3
+                return cut()
+
+            yield slowly, real
+
+    monkeypatch.setattr("benexp.backends.batching.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(torch_module, "cut_batches", cut_batches)
+    seconds: list[float] = []
+    with TorchBackend(small_model, threads=2, batch_size=2) as backend:
+        network = backend._model
+
+        def model(patches: Any) -> Any:
+            now[0] += 5
+            return network(patches)
+
+        backend._model = model
+        backend.on_batch = seconds.append
+        chunk = varied_patches(S2, 1, seed=6)[0].astype(np.uint16)
+        backend.classify(chunk, np.ones((120, 120), bool), np.zeros((4, 2), int))
+    assert seconds == [8, 8]

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -153,6 +154,19 @@ def test_the_cache_knows_batch_gpu_library_and_workspace(
         (path, *asked) for path, asked in zip(paths, [(97, 4), (98, 4), (97, 2), (97, 4), (97, 4)], strict=True)
     ]
     assert len(set(paths)) == 5
+
+
+@pytest.mark.parametrize(
+    ("precision", "decide"),
+    [
+        ("fp32", {"realistic", "random", "constant", "zero", "saturated"}),
+        ("fp16", {"realistic", "random", "constant", "zero"}),
+    ],
+)
+def test_saturated_patches_decide_at_fp32_alone(precision: str, decide: set[str], export: Export) -> None:
+    report = export(precision=precision, tolerance=0.5)
+    kinds: Any = report["kinds"]
+    assert {kind for kind, found in kinds.items() if found["decides"]} == decide
 
 
 def test_an_engine_needs_a_batch_size(fake_tensorrt: Fake, small_model: ModelSpec, tmp_path: Path) -> None:  # noqa: F811
