@@ -147,7 +147,7 @@ def test_the_pointer_reads_coordinates(made: Path, visit: Callable[..., Any]) ->
 
 
 def colours(page: Any, pixels: list[list[int]]) -> list[list[int]]:
-    """What the map's tiles at full resolution would show at these pixels, [r, g, b, a]."""
+    """What the map's finest tiles would show at these pixels, [r, g, b, a]."""
     script = """(pixels) => pixels.map(([row, col]) => {
       const axis = (first) => Array.from({ length: TILE }, (_, i) => first + i);
       const canvas = style.paint(grid, axis(row), axis(col));
