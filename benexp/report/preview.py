@@ -47,7 +47,7 @@ def write_preview(
     # Classes have no averages, and the pixels of small tiles should look like pixels.
     shrink = Image.Resampling.BICUBIC if picture.width > size[0] else Image.Resampling.NEAREST
     panels = [
-        ("Sentinel-2, true colour", picture.resize(size, shrink)),
+        (f"True colour, {record.sensed[:10]}" if record.sensed else "True colour", picture.resize(size, shrink)),
         ("Land cover", classified.resize(size, Image.Resampling.NEAREST)),
     ]
 
