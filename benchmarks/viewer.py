@@ -61,11 +61,12 @@ def write_page(path: Path, size: int, stride: int) -> None:
     rng = np.random.default_rng(0)
     grid = ProbabilityGrid.empty(PatchGrid((size, size), 120, stride), len(CLASSES))
     grid.probabilities[:] = rng.random(grid.probabilities.shape, dtype=np.float32) ** 3
-    grid.classified[:] = True
+    grid.patch_states[:] = CLASSIFIED
     # A swath's edge, and clouds at 20 m.
     y, x = np.mgrid[:size, :size].astype(np.float32)
     clouds = rng.random((-(-size // 400),) * 2) > 0.9
-    grid.valid[:] = (x + 0.2 * y < size) & ~clouds.repeat(400, 0).repeat(400, 1)[:size, :size]
+    clear = (x + 0.2 * y < size) & ~clouds.repeat(400, 0).repeat(400, 1)[:size, :size]
+    grid.pixel_states[:] = np.where(clear, VALID, INVALID)
     side = -(-size // -(-size // PICTURE))
     pictures = []
     for name in ("True colour", "Infrared"):
