@@ -16,9 +16,10 @@ from rasterio.transform import Affine
 from benexp.core import cores
 from benexp.core.classes import NAMES
 from benexp.core.clocks import StageClocks
+from benexp.core.window import Window
 from benexp.mapping import layers, pipeline
 from benexp.mapping.cog import RasterWriter
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.grid import CLASSIFIED, VALID, PatchGrid, ProbabilityGrid
 
 
 def main() -> None:
@@ -29,8 +30,8 @@ def main() -> None:
     patches = PatchGrid((args.size, args.size), 120, args.stride)
     grid = ProbabilityGrid.empty(patches, len(NAMES))
     grid.probabilities[:] = np.random.default_rng(0).random(grid.probabilities.shape) ** 3
-    grid.classified[:] = True
-    grid.valid[:] = True
+    grid.patch_states[:] = CLASSIFIED
+    grid.pixel_states[:] = VALID
     clocks = StageClocks()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         built = layers.build({"names": ["class", "maxprob", "entropy", "gap"]}, NAMES)
@@ -49,7 +50,8 @@ def main() -> None:
             for layer in built
         ]
         started = time.perf_counter()
-        pipeline.render(grid, writers, NAMES, blend_shape="sin2", clocks=clocks, threads=cores.available())
+        area = Window(0, 0, args.size, args.size)
+        pipeline.render(grid, area, writers, NAMES, blend_shape="sin2", clocks=clocks, threads=cores.available())
         rendered = time.perf_counter()
         for writer in writers:
             writer.finish()

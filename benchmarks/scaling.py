@@ -22,13 +22,13 @@ import numpy as np
 from harness import Measured, interleaved, medians, write_product
 
 from benexp.config.schema import Execution
-from benexp.execution.dask import DaskEngine
+from benexp.execution.dask import DaskPool
 
 CLASSES, BANDS, BINS = 19, 10, 202
 
 
 class Echo:
-    """A workshop that has nothing to do but to answer: arrays as large as those of a chunk of 2048 pixels."""
+    """A task that has nothing to do but to answer: arrays as large as those of a chunk of 2048 pixels."""
 
     def open(self, number: int | None) -> None:
         side = 2048 // 60
@@ -100,9 +100,9 @@ def central_cost(args: argparse.Namespace) -> None:
     cost = 0.0
     for workers in args.workers:
         settings = Execution("dask", workers=workers, threads=2)
-        with DaskEngine(Echo(), settings) as engine:
+        with DaskPool(Echo(), settings) as engine:
             task = (Path("/data/product.SAFE"), "f" * 64)
-            # Once, so that every worker has opened its workshop.
+            # Once, so that every worker has opened its task.
             list(engine.outcomes("chunk", [(*task, number) for number in range(8 * workers)]))
             began, busy = time.perf_counter(), time.process_time()
             for _ in engine.outcomes("chunk", [(*task, number) for number in range(args.chunks)]):

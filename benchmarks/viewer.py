@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from benexp.core.classes import CLASSES
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.core.classes import CLASSES, NAMES
+from benexp.core.window import Window
+from benexp.mapping.grid import CLASSIFIED, INVALID, VALID, PatchGrid, ProbabilityGrid
+from benexp.measure.environment import environment
+from benexp.records.model import ModelRecord
+from benexp.records.run import FileRecord, PatchCounts, RunRecord
 from benexp.report.viewer import Picture, write_viewer
 from benexp.runs.outputs import PICTURE
 
@@ -61,33 +65,31 @@ def write_page(path: Path, size: int, stride: int) -> None:
     rng = np.random.default_rng(0)
     grid = ProbabilityGrid.empty(PatchGrid((size, size), 120, stride), len(CLASSES))
     grid.probabilities[:] = rng.random(grid.probabilities.shape, dtype=np.float32) ** 3
-    grid.classified[:] = True
+    grid.patch_states[:] = CLASSIFIED
     # A swath's edge, and clouds at 20 m.
     y, x = np.mgrid[:size, :size].astype(np.float32)
     clouds = rng.random((-(-size // 400),) * 2) > 0.9
-    grid.valid[:] = (x + 0.2 * y < size) & ~clouds.repeat(400, 0).repeat(400, 1)[:size, :size]
+    clear = (x + 0.2 * y < size) & ~clouds.repeat(400, 0).repeat(400, 1)[:size, :size]
+    grid.pixel_states[:] = np.where(clear, VALID, INVALID)
     side = -(-size // -(-size // PICTURE))
     pictures = []
     for name in ("True colour", "Infrared"):
         colours = np.clip(rng.normal(110, 14, (3, side, side)), 0, 255).astype(np.uint8)
         pictures.append(Picture(name, "noise", colours, np.ones((side, side), bool)))
-    record: dict[str, Any] = {
-        "tile": "made up",
-        "shape": [size, size],
-        "crs": "EPSG:32633",
-        "transform": [10, 0, 300000, 0, -10, 5300040],
-        "command": "benexp",
-        "config": {"chunking": {"patch_size": 120, "stride": stride, "blend": "sin2"}},
-        "map_hash": "0" * 64,
-        "model": {"name": "none", "weights": "random", "trained": True, "source": "", "revision": "none"},
-        "backend_name": "none",
-        "backend": {"backend": "none", "precision": "fp32", "device": "cpu"},
-        "patches": {"all": grid.classified.size, "classified": grid.classified.size},
-        "warnings": [],
-        "seconds": 1,
-        "stage_seconds": {},
-    }
-    write_viewer(path, record, grid, pictures, np.full(len(CLASSES), 1000), CLASSES, [])
+    record = RunRecord(
+        **{"tile": "made up", "product": "made up", "region": None, "tile_shape": (size, size), "shape": (size, size)},
+        **{"crs": "EPSG:32633", "transform": (10.0, 0.0, 300000.0, 0.0, -10.0, 5300040.0)},
+        **{"command": "benexp", "config_hash": "0" * 16, "map_hash": "0" * 64, "grid_key": "0" * 64},
+        config={"chunking": {"patch_size": 120, "stride": stride, "blend": "sin2"}},
+        model=ModelRecord("none", "none", (), (), (), 120, NAMES, "random", "", None, "0" * 64),
+        **{"offsets": {}, "offset_source": "none", "warnings": [], "valid_pixels": size**2, "peak_memory_bytes": 0},
+        **{"patches": PatchCounts(grid.classified.size, grid.classified.size), "environment": environment()},
+        **{"backend_name": "none", "backend": {"backend": "none", "precision": "fp32", "device": "cpu"}},
+        **{"folder": "made up", "grid": FileRecord(0, "0" * 64), "grid_reused": False, "resumed_chunks": 0},
+        range_patches=None,
+    )
+    area = Window(0, 0, size, size)
+    write_viewer(path, record, grid, area, pictures, np.full(len(CLASSES), 1000), CLASSES, [])
 
 
 def look(browser: Any, path: Path) -> dict[str, float]:

@@ -91,6 +91,13 @@ def model_fields(spec: ModelSpec, batch: int | None = None) -> dict[str, Any]:
         **_training(spec),
         "mlm:input": [_input(spec, batch)],
         "mlm:output": [_output(spec, batch)],
+        **origin_fields(spec),
+    }
+
+
+def origin_fields(spec: ModelSpec) -> dict[str, Any]:
+    """The source of a model's weights, and their hash."""
+    return {
         "benexp:source": spec.source,
         "benexp:revision": spec.revision,
         "benexp:weights_sha256": spec.weights_hash,

@@ -119,6 +119,9 @@ def _metadata(name: str) -> str:
       <PROCESSING_LEVEL>Level-2A</PROCESSING_LEVEL>
       <PRODUCT_TYPE>S2MSI2A</PRODUCT_TYPE>
       <PROCESSING_BASELINE>05.09</PROCESSING_BASELINE>
+      <Datatake>
+        <SPACECRAFT_NAME>none: made up by benexp</SPACECRAFT_NAME>
+      </Datatake>
     </Product_Info>
     <Product_Image_Characteristics>
       <Special_Values>

@@ -113,7 +113,7 @@ class Comparison:
             backends.append(described)
             files += [*rasters, picture]
         record = ComparisonRecord(
-            **describe_work(self.plan, region, reference.grid),
+            **describe_work(self.plan, region, reference.grid, reference.rendered),
             compared_pixels=same.pixels,
             reference=first.label,
             notes=notes_on(backends),

@@ -53,6 +53,8 @@ class Metadata:
     """DN per unit of reflectance."""
     sensed: str | None
     """The start of sensing, in UTC, such as `2022-04-13T15:07:59.024Z`."""
+    simulated: bool
+    """True where it names a spacecraft that is no Sentinel-2."""
     file: str
     """The document's name in the product."""
 
@@ -96,6 +98,7 @@ def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
     except (KeyError, ValueError, OverflowError) as error:
         raise BenexpError(f"{where} has offsets or a quantification that cannot be read ({error})") from error
     started, uri = only("PRODUCT_START_TIME"), only("PRODUCT_URI", "PRODUCT_URI_2A")
+    spacecraft = only("SPACECRAFT_NAME")
     return Metadata(
         level="L2A" if level[1] == "2A" else "L1C",
         name=uri.removesuffix(".SAFE") or None,
@@ -103,6 +106,7 @@ def parse_metadata(document: bytes, file: str, where: str) -> Metadata:
         offsets=listed or no_offset(baseline),
         quantification=scale,
         sensed=started if TIME.fullmatch(started) else None,
+        simulated=bool(spacecraft) and not spacecraft.startswith("Sentinel-2"),
         file=file,
     )
 

@@ -57,6 +57,18 @@ class Product:
     names: tuple[str, ...]
     """The names that state facts: of the product, its granule and its files."""
 
+    @property
+    def simulated(self) -> bool:
+        """True where the metadata say that no satellite took it, as in the products of the demo."""
+        return self.metadata is not None and self.metadata.simulated
+
+    @property
+    def attribution(self) -> str:
+        """The source of the data, in the words that the Copernicus licence asks for."""
+        if self.simulated:
+            return "Made of simulated data: contains no Copernicus Sentinel data"
+        return f"Contains modified Copernicus Sentinel data{f' {self.sensed[:4]}' if self.sensed else ''}"
+
     def band_files(self, bands: Sequence[str]) -> list[BandFile]:
         """The files of these bands. Raises BenexpError naming those that are missing and what there is."""
         missing = [band for band in bands if band not in self.bands]
@@ -93,7 +105,8 @@ def make_product(
         level = "L1C"
         warnings = (L1C_WARNING, *warnings)
     baselines = [metadata.baseline if metadata else None, baseline_of(*names), *(item.baseline for item in items)]
-    times = [metadata.sensed if metadata else None, sensed_in(*names), *(item.sensed for item in items)]
+    times = [metadata.sensed if metadata else None, sensed_in(*names)]
+    times += [time for item in items for time in (item.sensed, sensed_in(*item.names))]
     return Product(
         name=name or container.name,
         path=container.path,

@@ -84,7 +84,7 @@ def parse_item(content: Mapping[str, Any], file: str, where: str) -> StacItem:
         if band and offset is not None and offsets.setdefault(band, offset) != offset:
             raise BenexpError(f"{where} has the offsets {offsets[band]} and {offset} for {band}: get the item again")
     names = (content.get("id"), *(properties.get(key) for key in NAMES))
-    started = text("start_datetime", "datetime")
+    started = re.sub(r"\+00:00$", "Z", text("start_datetime", "datetime"))
     return StacItem(
         file=file,
         names=tuple(name.removesuffix(".SAFE") for name in names if isinstance(name, str)),

@@ -1,7 +1,7 @@
 """run.json: the record of one classified tile."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from benexp.records.environment import Environment
 from benexp.records.figures import BackendDescription
@@ -25,6 +25,39 @@ class PatchCounts:
     classified: int
 
 
+@dataclass(frozen=True)
+class PixelCounts:
+    """Pixels of the results; those without a class are of two kinds, which add up with `classified` to `all`."""
+
+    all: int
+    valid: int
+    """With data in every band, not saturated, not masked."""
+    classified: int
+    not_valid: int
+    too_few_valid_around: int
+    """Valid, but in no patch that was classified: each has a smaller share of valid pixels than `min_valid`."""
+
+    @classmethod
+    def of(cls, all: int, valid: int, classified: int) -> Self:
+        return cls(all, valid, classified, all - valid, valid - classified)
+
+
+@dataclass(frozen=True)
+class EffectiveResolution:
+    """The ground that one answer of the model is about, and the distance between two answers, both in metres."""
+
+    answer_size: int
+    answer_spacing: int
+
+    def __str__(self) -> str:
+        """Such as `one answer per 1.2 km patch, every 600 m`."""
+        return f"one answer per {_distance(self.answer_size)} patch, every {_distance(self.answer_spacing)}"
+
+
+def _distance(metres: int) -> str:
+    return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres} m"
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkRecord:
     """The question, the tile, the model and the machine of any work on one tile."""
@@ -32,6 +65,12 @@ class WorkRecord:
     schema_version: int = SCHEMA_VERSION
     tile: str
     product: str
+    sensed: str | None
+    """The start of sensing, in UTC, such as `2022-04-13T15:07:59Z`; None where nothing states it."""
+    simulated: bool
+    """True where the product says that no satellite took it."""
+    attribution: str
+    """The source of the product's data, in the words that its licence asks for."""
     region: tuple[int, int, int, int] | None
     """The first row and column, height and width of the mapped part of the tile; None: the whole."""
     tile_shape: tuple[int, int]
@@ -51,13 +90,21 @@ class WorkRecord:
     """By band, added to the numbers of the files."""
     offset_source: str
     """The evidence that the offsets follow."""
+    resolution: EffectiveResolution
     patches: PatchCounts
     valid_pixels: int
+    """The same as `pixels.valid`."""
+    pixels: PixelCounts
     warnings: list[str]
     peak_memory_bytes: int
     environment: Environment
     files: dict[str, FileRecord] = field(default_factory=dict)
     """By name, in the folder of the record."""
+
+    @property
+    def pixel_area(self) -> float:
+        """Square metres of a pixel."""
+        return abs(self.transform[0] * self.transform[4])
 
     @property
     def title(self) -> str:

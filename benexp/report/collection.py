@@ -19,6 +19,7 @@ from benexp.report.stac import (
     LAST,
     PROJECTION,
     STAC,
+    TERMS,
     collection_id,
     item_name,
     write_json,
@@ -33,13 +34,14 @@ def write_collection(folder: Path, config_hash: str) -> Path:
     There is one at least. Those of another configuration keep the name of its collection.
     """
     items = _items(folder)
-    models = sorted({item["properties"]["mlm:name"] for item in items.values()})
+    models = sorted({item["properties"]["benexp:model"] for item in items.values()})
     lineages = {item["properties"]["processing:lineage"] for item in items.values()}
+    sources = ". ".join(sorted({item["properties"]["benexp:attribution"] for item in items.values()}))
     how = lineages.pop() if len(lineages) == 1 else "They were made in several ways: each item says in which."
     collection = {
         **_head(collection_id(config_hash), f"Land cover by {', '.join(models)}"),
         "stac_extensions": [PROJECTION, CLASSIFICATION],
-        "description": f"Land cover of {len(items)} Sentinel-2 tile{'s' if len(items) > 1 else ''}. {how}",
+        "description": f"Land cover of {len(items)} Sentinel-2 tile{'s' if len(items) > 1 else ''}. {how} {sources}.",
         "extent": _extent_of(items.values()),
         "summaries": _summaries(
             {key: [value] for key in ("platform", "proj:code") if (value := item["properties"].get(key))}
@@ -53,6 +55,7 @@ def write_collection(folder: Path, config_hash: str) -> Path:
         },
         "links": [
             _root(),
+            *_terms(items.values()),
             *(
                 {"rel": "item", "href": f"./{quote(place)}", "type": GEOJSON, "title": item["id"]}
                 for place, item in items.items()
@@ -91,6 +94,7 @@ def write_sweep_collection(folder: Path, jobs: Mapping[str, Sequence[Path]]) -> 
         "summaries": summaries,
         "links": [
             _root(),
+            *_terms(below),
             *(
                 {"rel": "child", "href": f"./{quote(place.as_posix())}", "type": JSON, "title": name}
                 for name, (place, _) in children.items()
@@ -121,6 +125,11 @@ def _head(name: str, title: str) -> dict[str, Any]:
 
 def _root() -> dict[str, str]:
     return {"rel": "root", "href": f"./{COLLECTION}", "type": JSON}
+
+
+def _terms(linked: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The link to the terms of Sentinel data, where one of these items or collections has it."""
+    return [TERMS] if any(link["rel"] == TERMS["rel"] for one in linked for link in one["links"]) else []
 
 
 def _extent_of(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

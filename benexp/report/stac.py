@@ -3,11 +3,11 @@
 Plain JSON, as beside an exported model; the tests hold it against pystac and the extensions' schemas.
 """
 
-import base64
 import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +18,12 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 from benexp.core.files import replacing
-from benexp.models.published import sha256
+from benexp.models.published import WEIGHTS, sha256
 from benexp.models.spec import ModelSpec
 from benexp.records.names import RUN
 from benexp.records.run import RunRecord
 from benexp.version import __version__
-from exporters.mlm import classes_of, model_fields, model_links
+from exporters.mlm import classes_of, model_fields, model_links, origin_fields
 
 COLLECTION = "collection.json"
 STAC = "1.1.0"
@@ -35,9 +35,10 @@ EXTENSIONS = [
     f"{_BASE}/raster/v2.0.0/schema.json",
     CLASSIFICATION,
     f"{_BASE}/processing/v1.2.0/schema.json",
-    f"{_BASE}/mlm/v1.5.2/schema.json",
     f"{_BASE}/file/v2.1.0/schema.json",
 ]
+MODEL_EXTENSIONS = [f"{_BASE}/mlm/v1.5.2/schema.json", f"{_BASE}/eo/v2.0.0/schema.json"]
+"""Of items that link to their model: the former demands an asset of it, the latter names the bands that it takes."""
 GEOJSON, JSON, XML = "application/geo+json", "application/json", "application/xml"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 FRAMEWORKS = {"onnxruntime": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT", "torch": "PyTorch"}
@@ -45,6 +46,13 @@ FRAMEWORKS = {"onnxruntime": "ONNX", "openvino": "OpenVINO", "tensorrt": "Tensor
 
 FIRST, LAST = "2015-06-23T00:00:00Z", "9999-12-31T23:59:59Z"
 """Between these an image of Sentinel-2 was taken, where nothing says when: the launch of the first, and no end."""
+
+TERMS = {
+    "rel": "license",
+    "href": "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice",
+    "type": "application/pdf",
+    "title": "Terms of Copernicus Sentinel data",
+}
 
 _EDGE_POINTS = 9
 # Straight edges of a tile are curves in degrees: 200 m off a line between corners, 4 m between so many points.
@@ -59,23 +67,26 @@ def write_item(
     path: Path,
     record: RunRecord,
     spec: ModelSpec,
-    sensed: str | None,
     files: Sequence[Path],
     in_collection: bool,
 ) -> None:
     """Write the item about the run that `record` describes, whose results are `files`, GeoTIFFs among them.
 
-    `sensed` is the product's time in UTC; `in_collection` says that `collection.json` lies in the output folder above.
+    `in_collection` says that `collection.json` lies in the output folder above.
     What changes from run to run, such as times and the machine, does not enter: the same input gives the same bytes.
     """
     item = {
         "type": "Feature",
         "stac_version": STAC,
-        "stac_extensions": EXTENSIONS,
+        "stac_extensions": [*EXTENSIONS, *(MODEL_EXTENSIONS if spec.weights == "hub" else [])],
         "id": record.folder.replace("/", "_"),
         **_place(record),
-        "properties": _properties(record, spec, sensed),
-        "links": [*model_links(spec), *(_upwards(record.folder) if in_collection else [])],
+        "properties": _properties(record, spec),
+        "links": [
+            *([] if record.simulated else [TERMS]),
+            *model_links(spec),
+            *(_upwards(record.folder) if in_collection else []),
+        ],
         "assets": {**_assets(record, spec, files), **_model(spec)},
         **({"collection": collection_id(record.config_hash)} if in_collection else {}),
     }
@@ -120,17 +131,18 @@ def _bounds(record: RunRecord) -> tuple[float, float, float, float]:
     return west, north + e * height, west + a * width, north
 
 
-def _properties(record: RunRecord, spec: ModelSpec, sensed: str | None) -> dict[str, Any]:
-    backend, chunking = record.backend, record.config["chunking"]
+def _properties(record: RunRecord, spec: ModelSpec) -> dict[str, Any]:
+    backend, chunking, sensed = record.backend, record.config["chunking"], record.sensed
     engine, _, version = str(backend.get("engine", "none")).partition(" ")
     crs = CRS.from_user_input(record.crs)
     code = crs.to_authority()
     return {
         "title": f"Land cover of {record.title}",
-        "description": _lineage(record, spec),
+        "description": f"{_lineage(record, spec)} {record.attribution}.",
+        **({} if record.simulated else {"license": "other"}),
         **({"datetime": sensed} if sensed else {"datetime": None, "start_datetime": FIRST, "end_datetime": LAST}),
         "gsd": 10,
-        **_platform(record.tile),
+        **({} if record.simulated else _platform(record.tile)),
         **({"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt()}),
         "proj:shape": record.shape,
         "proj:transform": record.transform,
@@ -138,14 +150,27 @@ def _properties(record: RunRecord, spec: ModelSpec, sensed: str | None) -> dict[
         "processing:level": "L4",
         "processing:lineage": _lineage(record, spec),
         "processing:software": {"benexp": __version__, **({engine: version} if version else {})},
-        **model_fields(spec),
-        **({"mlm:framework": FRAMEWORKS[engine]} if engine in FRAMEWORKS else {}),
-        **({"mlm:framework_version": v[0]} if (v := re.match(r"\d+\.\d+\.\d+(?=$|\+)", version)) else {}),
-        "mlm:hyperparameters": {
+        **(_model_fields(spec, engine, version) if spec.weights == "hub" else origin_fields(spec)),
+        "benexp:model": spec.name,
+        "benexp:parameters": {
             **{key: chunking[key] for key in ("patch_size", "stride", "blend", "min_valid")},
             "precision": backend["precision"],
         },
+        # In metres, beside `gsd`, which is that of the sensor.
+        "benexp:answer_size": record.resolution.answer_size,
+        "benexp:answer_spacing": record.resolution.answer_spacing,
+        "benexp:pixels": asdict(record.pixels),
+        "benexp:attribution": record.attribution,
         "benexp:map_hash": record.map_hash,
+    }
+
+
+def _model_fields(spec: ModelSpec, engine: str, version: str) -> dict[str, Any]:
+    """The model in the words of the Machine Learning Model extension, and what ran it."""
+    return {
+        **model_fields(spec),
+        **({"mlm:framework": FRAMEWORKS[engine]} if engine in FRAMEWORKS else {}),
+        **({"mlm:framework_version": v[0]} if (v := re.match(r"\d+\.\d+\.\d+(?=$|\+)", version)) else {}),
     }
 
 
@@ -167,17 +192,16 @@ def _platform(tile: str) -> dict[str, Any]:
 
 
 def _model(spec: ModelSpec) -> dict[str, Any]:
-    """The weights that ran: on the Hub, or by their hash (RFC 6920), since nobody else has a user's paths."""
-    named = base64.urlsafe_b64encode(bytes.fromhex(spec.weights_hash)).decode().rstrip("=")
-    file = "model.onnx" if spec.weights == "onnx" else "model.safetensors"
-    on_hub = f"https://huggingface.co/{spec.source}/resolve/{spec.revision}/{file}"
+    """The published checkpoint, if that is the model: nobody else can open a user's own files."""
+    if spec.weights != "hub":
+        return {}
     return {
-        file: {
-            "href": on_hub if spec.weights == "hub" else f"ni:///sha-256;{named}",
+        WEIGHTS: {
+            "href": f"https://huggingface.co/{spec.source}/resolve/{spec.revision}/{WEIGHTS}",
             "title": f"The model: {spec.name}",
             "type": "application/octet-stream",
             "roles": ["mlm:model", "mlm:weights"],
-            "mlm:artifact_type": "onnx" if spec.weights == "onnx" else "safetensors.torch.save_file",
+            "mlm:artifact_type": "safetensors.torch.save_file",
             "bands": [{"name": band} for band in spec.bands],
         }
     }
@@ -202,11 +226,11 @@ def _small_file(name: str) -> tuple[str, str, list[str]]:
     layer = name.partition(".")[0]
     match name:
         case "areas.csv":
-            return "Hectares and share per class", "text/csv", ["data"]
+            return "Hectares per class, and of what has no class", "text/csv", ["data"]
         case "classmap.json":
             return "What the ids in the class raster mean", JSON, ["metadata"]
         case "preview.png":
-            return "The tile and its map, with a legend", "image/png", ["overview"]
+            return "The tile and its map, with a legend", "image/png", ["thumbnail", "overview"]
         case "viewer.html":
             return "The tile and its map, in a page", "text/html", ["overview"]
         case "grid.npz":

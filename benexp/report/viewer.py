@@ -19,7 +19,7 @@ from benexp.mapping.grid import ProbabilityGrid
 from benexp.mapping.styles import RAMP
 from benexp.records.run import RunRecord
 from benexp.report import embedding, lonlat, page
-from benexp.report.tables import areas
+from benexp.report.tables import areas, without_class
 
 STYLES = ("vendor/openlayers/ol.css", "templates/base.css", "templates/viewer.css")
 SCRIPTS = (
@@ -64,8 +64,7 @@ def write_viewer(
     """
     transform = Affine(*record.transform)
     height, width = record.shape
-    pixel_area = abs(transform.a * transform.e)
-    found = areas(counts, pixel_area, classes)
+    found = areas(counts, record.pixel_area, classes)
     grid_part = embedding.embed(grid, area, window_weights(grid.patches.patch_size, record.config["chunking"]["blend"]))
     shown = {f"picture{i}": picture for i, picture in enumerate(pictures)}
     bits = f"{np.log2(len(classes)):.2f} bits"
@@ -106,7 +105,8 @@ def write_viewer(
         record=record,
         warnings=record.warnings,
         notices=grid_part.notices,
-        km2=f"{int(counts.sum()) * pixel_area / 1e6:,.1f}",
+        km2=f"{record.pixels.classified * record.pixel_area / 1e6:,.1f}",
+        without_class=[(reason, f"{hectares / 100:,.2f}") for reason, hectares in without_class(record)],
         data=data,
         blobs=grid_part.blobs | dict(zip(shown, addresses, strict=True)),
         results=RESULTS,
@@ -129,7 +129,7 @@ def _geotiffs(tile: str, files: Sequence[Path]) -> dict[str, str]:
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
     """What the page says about the run, as (label, value)."""
-    model, backend, chunking = record.model, record.backend, record.config["chunking"]
+    model, backend, chunking, pixels = record.model, record.backend, record.config["chunking"], record.pixels
     height, width = record.shape
     return [
         ("Model", model.name),
@@ -138,9 +138,11 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("Backend", record.backend_name),
         ("Precision", backend["precision"]),
         ("Device", backend["device"]),
+        ("Resolution", f"{record.resolution}; pixels of {abs(record.transform[0]):g} m"),
+        ("Sensed", record.sensed or "not stated by the product"),
         ("Patch and stride", f"{chunking['patch_size']} px, {chunking['stride']} px"),
         ("Patches", f"{record.patches.classified:,} of {record.patches.all:,} classified"),
-        ("Size", f"{width:,} x {height:,} px"),
+        ("Pixels", f"{width:,} x {height:,}: {pixels.valid:,} valid, {pixels.classified:,} classified"),
         ("Coordinates", record.crs),
         ("Map", f"sha256 {record.map_hash[:16]}"),
     ]

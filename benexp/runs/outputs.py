@@ -14,13 +14,14 @@ from benexp.mapping.cog import RasterWriter
 from benexp.mapping.grid import ProbabilityGrid
 from benexp.mapping.pipeline import Rendered
 from benexp.measure.environment import environment, peak_memory
+from benexp.products.placement import RESOLUTION
 from benexp.products.region import TileRegion
 from benexp.products.thumbnail import stretch
 from benexp.products.tile import Tile
-from benexp.records.run import PatchCounts, RunRecord
+from benexp.records.run import EffectiveResolution, PatchCounts, PixelCounts, RunRecord
 from benexp.report import page
 from benexp.report.preview import write_preview
-from benexp.report.tables import write_areas, write_classmap
+from benexp.report.tables import classified_text, write_areas, write_classmap
 from benexp.report.viewer import Picture, write_viewer
 from benexp.runs.plan import RunPlan
 from benexp.runs.publishing import describe_file
@@ -37,12 +38,21 @@ def tags(plan: RunPlan, tile: Tile) -> dict[str, str]:
     return {
         "BENEXP_VERSION": __version__,
         "MODEL": spec.name,
-        "REVISION": spec.revision or spec.weights_hash[:16],
+        **({"REVISION": spec.revision} if spec.revision else {}),
+        "WEIGHTS_SHA256": spec.weights_hash,
         "WEIGHTS": spec.source if spec.trained else "RANDOM WEIGHTS: for speed runs, not a land-cover map",
         "STRIDE": str(plan.chunking.stride),
         "BLEND": plan.chunking.blend,
+        "EFFECTIVE_RESOLUTION": str(resolution(plan)),
+        **({"SENSED": tile.product.sensed} if tile.product.sensed else {}),
+        "TIFFTAG_COPYRIGHT": tile.product.attribution,
         **tile.tags,
     }
+
+
+def resolution(plan: RunPlan) -> EffectiveResolution:
+    """The effective resolution of a plan's maps."""
+    return EffectiveResolution(round(plan.spec.patch_size * RESOLUTION), round(plan.chunking.stride * RESOLUTION))
 
 
 def results_folder(plan: RunPlan, region: TileRegion, tile_folder: Path) -> Path:
@@ -91,13 +101,17 @@ def write_layers(
     return rendered, [file for writer in writers for file in writer.files]
 
 
-def describe_work(plan: RunPlan, region: TileRegion, grid: ProbabilityGrid) -> dict[str, Any]:
+def describe_work(plan: RunPlan, region: TileRegion, grid: ProbabilityGrid, rendered: Rendered) -> dict[str, Any]:
     """The fields of WorkRecord but for its files."""
     tile = region.tile
     classified = grid.classified[grid.patches.touching(region.window)]
+    valid = int(grid.valid(region.window).sum())
     return {
         "tile": tile.name,
         "product": str(tile.product.path),
+        "sensed": tile.product.sensed,
+        "simulated": tile.product.simulated,
+        "attribution": tile.product.attribution,
         "region": None if region.is_whole else tuple(region.window),
         "tile_shape": tile.shape,
         "shape": region.shape,
@@ -109,8 +123,10 @@ def describe_work(plan: RunPlan, region: TileRegion, grid: ProbabilityGrid) -> d
         "model": plan.spec.record,
         "offsets": tile.offsets,
         "offset_source": tile.offset_decision.source,
+        "resolution": resolution(plan),
         "patches": PatchCounts(classified.size, int(classified.sum())),
-        "valid_pixels": int(grid.valid(region.window).sum()),
+        "valid_pixels": valid,
+        "pixels": PixelCounts.of(region.shape[0] * region.shape[1], valid, int(rendered.pixels.sum())),
         "warnings": [*tile.warnings, *region.warnings],
         "peak_memory_bytes": peak_memory(),
         "environment": environment(),
@@ -119,7 +135,7 @@ def describe_work(plan: RunPlan, region: TileRegion, grid: ProbabilityGrid) -> d
 
 def describe_run(plan: RunPlan, region: TileRegion, made: TileGrid, rendered: Rendered, folder: Path) -> RunRecord:
     """The run's record but for its times and files."""
-    work = describe_work(plan, region, made.grid)
+    work = describe_work(plan, region, made.grid, rendered)
     return RunRecord(
         **work | {"warnings": [*work["warnings"], *made.warnings]},
         folder=str(folder.relative_to(plan.output_folder)),
@@ -147,14 +163,11 @@ def write_reports(
     areas, classmap, preview, viewer = (
         folder / name for name in ("areas.csv", f"{region.tile.name}_classmap.json", "preview.png", "viewer.html")
     )
-    pixel_area = abs(region.transform.a * region.transform.e)
-    write_areas(areas, rendered.pixels, pixel_area, CLASSES)
+    write_areas(areas, record, rendered.pixels, CLASSES)
     write_classmap(classmap, record.model.classes)
     pictures = tile_pictures(region)
     true_colour = pictures[0]
-    write_preview(
-        *(preview, true_colour.colours, true_colour.valid, rendered.thumbnail, CLASSES, record.title, rendered.pixels)
-    )
+    write_preview(preview, record, true_colour.colours, true_colour.valid, rendered.thumbnail, rendered.pixels, CLASSES)
     shown = sorted(rasters, key=lambda path: path.suffix != ".tif")
     write_viewer(
         viewer,
@@ -188,6 +201,7 @@ def summarise(folder: Path, record: RunRecord, say: Callable[[str], object], bri
     if resumed := record.resumed_chunks:
         patches += f" ({resumed} chunks of them by a run that was interrupted)"
     say(f"{record.tile}: {patches}, {record.seconds:.1f} s in all (busy: {stages})")
+    say(f"  {classified_text(record)}; {record.resolution}")
     if briefly:
         say(f"  written to {folder}")
         return

@@ -90,7 +90,7 @@ def run_tile(
                 others = [*beside, item, unfinished / RUN]
                 reports = outputs.write_reports(unfinished, region, made.grid, rendered, rasters, others, record)
                 files = [*rasters, *reports]
-                write_item(item, record, plan.spec, tile.product.sensed, [*files, *beside], plan.in_collection)
+                write_item(item, record, plan.spec, [*files, *beside], plan.in_collection)
                 files.append(item)
                 described = {path.name: describe_file(path) for path in [*files, *beside]}
             record = dataclasses.replace(timed(record), files=described)

@@ -1,4 +1,4 @@
-"""Show results in a browser, GeoTIFFs at full resolution: `benexp task=serve output_folder=...`."""
+"""Show results in a browser, GeoTIFFs pixel by pixel: `benexp task=serve output_folder=...`."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benexp.config.hashing import digest
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.grid import CLASSIFIED, VALID, PatchGrid, ProbabilityGrid
 from benexp.records.figures import Verdict
 from benexp.records.job import JobReport, totals_of
 from benexp.records.storage import read_record, write_record
@@ -85,13 +85,14 @@ def _write_tile(folder: Path, config: dict[str, Any], answers: Sequence[Sequence
     folder.mkdir(parents=True)
     grid = ProbabilityGrid.empty(PatchGrid((2, 8), 2, 2), 3)
     grid.probabilities[0] = answers
-    grid.classified[:] = grid.valid[:] = True
+    grid.patch_states[:], grid.pixel_states[:] = CLASSIFIED, VALID
     path = folder / f"{folder.name}_grid.npz"
     grid.save(path, grid_origin("key"))
     map_hash = digest(grid.probabilities.argmax(axis=-1).tolist())
     record = run_record(
         **{"tile": folder.name, "map_hash": map_hash, "grid_key": "key", "shape": (2, 8), "valid_pixels": 16},
-        **{"model": model_record(classes=("a", "b", "c")), "config": config, "files": {path.name: describe_file(path)}},
+        **{"model": model_record(classes=("a", "b", "c")), "config": config, "grid": describe_file(path)},
+        tile_shape=(2, 8),
     )
     write_record(folder / "run.json", record)
     return map_hash

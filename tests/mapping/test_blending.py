@@ -5,7 +5,7 @@ import pytest
 
 from benexp.core.window import Window
 from benexp.mapping.blending import WINDOWS, axis_weights, blend, window_weights
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.grid import CLASSIFIED, INVALID, NOT_ASKED, SKIPPED, VALID, PatchGrid, ProbabilityGrid
 
 
 def direct(grid: ProbabilityGrid, shape: str) -> tuple[np.ndarray, np.ndarray]:
@@ -22,15 +22,15 @@ def direct(grid: ProbabilityGrid, shape: str) -> tuple[np.ndarray, np.ndarray]:
                 total[:, *at] += weights * grid.probabilities[i, j][:, None, None]
                 weight[at] += weights
     covered = weight > 0
-    return np.divide(total, weight, out=np.zeros_like(total), where=covered), covered & grid.valid
+    return np.divide(total, weight, out=np.zeros_like(total), where=covered), covered & (grid.pixel_states == VALID)
 
 
 def random_grid(tile_shape: tuple[int, int], patch_size: int, stride: int, skipped: float = 0.2) -> ProbabilityGrid:
     rng = np.random.default_rng(1)
     grid = ProbabilityGrid.empty(PatchGrid(tile_shape, patch_size, stride), 5)
-    grid.classified[:] = rng.random(grid.classified.shape) >= skipped
+    grid.patch_states[:] = np.where(rng.random(grid.patches.shape) >= skipped, CLASSIFIED, SKIPPED)
     grid.probabilities[grid.classified] = rng.random((grid.classified.sum(), 5))
-    grid.valid[:] = rng.random(tile_shape) > 0.1
+    grid.pixel_states[:] = np.where(rng.random(tile_shape) > 0.1, VALID, INVALID)
     return grid
 
 
@@ -38,8 +38,8 @@ def test_two_patches_by_hand() -> None:
     # Patches of 2 pixels at 0 and 1: flat weights, so the middle pixel is the mean of both.
     grid = ProbabilityGrid.empty(PatchGrid((2, 3), 2, 1), 1)
     grid.probabilities[0, :, 0] = [0.2, 0.6]
-    grid.classified[:] = True
-    grid.valid[:] = True
+    grid.patch_states[:] = CLASSIFIED
+    grid.pixel_states[:] = VALID
     values, meaningful = blend(grid, window_weights(2, "flat"), Window(0, 0, 2, 3))
     assert np.allclose(values[0], [[0.2, 0.4, 0.6]] * 2)
     assert meaningful.all()
@@ -95,11 +95,12 @@ def test_classes_that_tie_in_every_patch_tie_in_every_pixel() -> None:
     assert (values == values[0]).all()
 
 
-def test_what_no_classified_patch_covers_means_nothing() -> None:
+@pytest.mark.parametrize("state", [NOT_ASKED, SKIPPED])
+def test_what_no_classified_patch_covers_means_nothing(state: int) -> None:
     grid = random_grid((20, 20), 8, 4)
-    grid.classified[:] = False
+    grid.patch_states[:] = state
     grid.probabilities[:] = 0
-    grid.valid[:] = True
+    grid.pixel_states[:] = VALID
     values, meaningful = blend(grid, window_weights(8, "sin2"), Window(0, 0, 20, 20))
     assert not meaningful.any()
     assert not values.any()

@@ -1,33 +1,40 @@
 """Two tiny grids whose maps are known by hand, and larger ones against plain arithmetic on whole maps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benexp.core.window import Window
 from benexp.mapping.blending import blend, window_weights
 from benexp.mapping.differences import BEYOND, FLIPS, SAME, TIE, Differences, differences
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.grid import CLASSIFIED, INVALID, SKIPPED, VALID, PatchGrid, ProbabilityGrid
 
 
 def grid(probabilities: list[list[float]]) -> ProbabilityGrid:
     """Four patches of 2 x 2 pixels side by side, which do not overlap: a pixel has its patch's probabilities."""
     made = ProbabilityGrid.empty(PatchGrid((2, 8), 2, 2), 3)
     made.probabilities[0] = probabilities
-    made.classified[:] = True
-    made.valid[:] = True
+    made.patch_states[:] = CLASSIFIED
+    made.pixel_states[:] = VALID
     return made
 
 
 def compare(
-    before: ProbabilityGrid, after: ProbabilityGrid, tolerance: float, size: int = 1024
+    before: ProbabilityGrid,
+    after: ProbabilityGrid,
+    tolerance: float,
+    size: int = 1024,
+    area: Window | None = None,
 ) -> tuple[Differences, np.ndarray]:
-    values = np.full(before.patches.tile_shape, 77, np.uint8)
+    area = area or Window(0, 0, *before.patches.tile_shape)
+    values = np.full(area.shape, 77, np.uint8)
 
     def take(block: np.ndarray, window: Window) -> None:
         values[window.slices] = block
 
     found = differences(
-        before, after, blend_shape="flat", tolerance=tolerance, threads=2, take=take, thumbnail_size=size
+        before, after, area, blend_shape="flat", tolerance=tolerance, threads=2, take=take, thumbnail_size=size
     )
     return found, values
 
@@ -36,7 +43,7 @@ def test_a_flip_a_tie_and_a_difference_without_either() -> None:
     before = grid([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.50, 0.45, 0.1], [0.1, 0.1, 0.9]])
     # The same; class 1 to 2; class 0 to 1, which were .05 apart; other probabilities, but the same class.
     after = grid([[0.9, 0.1, 0.1], [0.1, 0.6, 0.7], [0.47, 0.48, 0.1], [0.1, 0.2, 0.8]])
-    before.valid[0, 7] = after.valid[0, 7] = False
+    before.pixel_states[0, 7] = after.pixel_states[0, 7] = INVALID
     found, values = compare(before, after, tolerance=0.06)
     assert values.tolist() == [[SAME, SAME, BEYOND, BEYOND, TIE, TIE, SAME, 255], [0, 0, 2, 2, 1, 1, 0, 0]]
     assert found.pixels == 15
@@ -66,9 +73,23 @@ def test_a_grid_does_not_differ_from_itself() -> None:
 
 def test_grids_of_different_tiles_are_refused() -> None:
     one, other = grid([[0.1, 0.2, 0.3]] * 4), grid([[0.1, 0.2, 0.3]] * 4)
-    other.valid[0, 0] = False
+    other.pixel_states[0, 0] = INVALID
     with pytest.raises(ValueError, match="different tiles"):
         compare(one, other, tolerance=0.1)
+
+
+def test_an_area_has_the_differences_of_its_pixels_alone() -> None:
+    """Columns 3 to 6 hold one pixel of the second patch, both of the third and one of the fourth."""
+    before = grid([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.50, 0.45, 0.1], [0.1, 0.1, 0.9]])
+    after = grid([[0.1, 0.9, 0.1], [0.1, 0.6, 0.7], [0.47, 0.48, 0.1], [0.1, 0.2, 0.8]])
+    # Outside the area the grids may differ in anything.
+    after.patch_states[0, 0], after.pixel_states[:, :2] = SKIPPED, INVALID
+    found, values = compare(before, after, tolerance=0.06, area=Window(1, 3, 1, 4))
+    assert values.tolist() == [[BEYOND, TIE, TIE, SAME]]
+    assert (found.pixels, found.ties) == (4, 2)
+    assert found.flips.tolist() == [[0, 2, 0], [0, 0, 1], [0, 0, 0]]
+    assert found.prob_diff_max == pytest.approx(0.6)
+    assert found.prob_diff_mean == pytest.approx((0.6 + 2 * 0.03 + 0.1) / 4)
 
 
 def test_block_by_block_is_the_same_as_all_at_once() -> None:
@@ -76,12 +97,12 @@ def test_block_by_block_is_the_same_as_all_at_once() -> None:
     rng = np.random.default_rng(0)
     patches = PatchGrid((700, 1100), 40, 25)
     before = ProbabilityGrid.empty(patches, 5)
-    before.classified[:] = rng.random(patches.shape) < 0.9
-    before.valid[:] = rng.random((700, 1100)) < 0.95
+    before.patch_states[:] = np.where(rng.random(patches.shape) < 0.9, CLASSIFIED, SKIPPED)
+    before.pixel_states[:] = np.where(rng.random((700, 1100)) < 0.95, VALID, INVALID)
     before.probabilities[:] = rng.random(before.probabilities.shape) * before.classified[..., None]
     noise = rng.normal(0, 0.02, before.probabilities.shape).astype(np.float32)
     changed = np.clip(before.probabilities + noise, 0, 1) * before.classified[..., None]
-    after = ProbabilityGrid(patches, changed, before.classified, before.valid)
+    after = replace(before, probabilities=changed)
     found, values = compare(before, after, tolerance=0.01, size=100)
 
     whole, weights = Window(0, 0, 700, 1100), window_weights(40, "flat")

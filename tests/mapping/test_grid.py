@@ -10,7 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benexp.core.errors import BenexpError
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid, positions, valid_share
+from benexp.core.window import Window
+from benexp.mapping.grid import (
+    CLASSIFIED,
+    INVALID,
+    NOT_ASKED,
+    NOT_READ,
+    SKIPPED,
+    VALID,
+    Answers,
+    Chunk,
+    PatchGrid,
+    ProbabilityGrid,
+    positions,
+    valid_share,
+)
 from tests.records.builders import grid_origin
 
 
@@ -63,6 +77,97 @@ def test_chunks_own_each_patch_once(height: int, width: int, stride: int, chunk_
     assert (owners == 1).all()
 
 
+def test_touching_by_hand() -> None:
+    # Patches of 4 at rows and columns 0, 3, 6: they reach to pixels 3, 6 and 9.
+    touching = PatchGrid((10, 10), patch_size=4, stride=3).touching
+    assert touching(Window(0, 0, 10, 10)) == (slice(0, 3), slice(0, 3))
+    assert touching(Window(0, 9, 1, 1)) == (slice(0, 1), slice(2, 3))
+    assert touching(Window(3, 4, 1, 2)) == (slice(0, 2), slice(1, 2)), "pixel 3 is of two patches, 4 and 5 are of one"
+    assert touching(Window(2, 6, 1, 1)) == (slice(0, 1), slice(1, 3))
+    # The last one is moved to the edge, to 7, and overlaps more.
+    assert PatchGrid((11, 11), patch_size=4, stride=3).touching(Window(8, 8, 1, 1)) == (slice(2, 4), slice(2, 4))
+
+
+def test_chunks_hold_the_smallest_rectangle_around_wanted_patches() -> None:
+    """Five by five patches of 2 pixels side by side in squares of 4: two by two each, but for the last."""
+    patches = PatchGrid((10, 10), patch_size=2, stride=2)
+    wanted = np.zeros((5, 5), bool)
+    wanted[0, 1] = wanted[1, 1] = True  # the right column of the first square
+    wanted[2, 2] = wanted[3, 3] = True  # two corners of the middle one, whose others are read with them
+    wanted[4, 4] = True
+    chunks = patches.chunks(4, wanted)
+    assert [(c.rows, c.cols, tuple(c.window), c.wanted.tolist()) for c in chunks] == [
+        (slice(0, 2), slice(1, 2), (0, 2, 4, 2), [True, True]),
+        (slice(2, 4), slice(2, 4), (4, 4, 4, 4), [True, False, False, True]),
+        (slice(4, 5), slice(4, 5), (8, 8, 2, 2), [True]),
+    ]
+    assert chunks[0].origins.tolist() == [[0, 0], [2, 0]]
+    assert patches.chunks(4, np.zeros((5, 5), bool)) == []
+
+
+@given(seed=st.integers(0, 1000), stride=st.integers(1, 8), chunk_size=st.integers(8, 100))
+def test_chunks_want_each_wanted_patch_once(seed: int, stride: int, chunk_size: int) -> None:
+    patches = PatchGrid((61, 47), 8, stride)
+    wanted = np.random.default_rng(seed).random(patches.shape) < 0.1
+    times = np.zeros(patches.shape, int)
+    for chunk in patches.chunks(chunk_size, wanted):
+        times[chunk.rows, chunk.cols] += chunk.wanted.reshape(chunk.shape)
+    assert np.array_equal(times, wanted)
+
+
+def answers(chunk: Chunk, value: float, classified: list[list[bool]], valid: list[list[bool]]) -> Answers:
+    made = np.array(classified)
+    probabilities = np.where(made[..., None], np.float32(value), np.float32(0)).astype(np.float32)
+    return Answers(probabilities, made, np.array(valid), np.full((1, 3), int(100 * value)))
+
+
+def test_a_grid_takes_in_answers_for_wanted_patches_alone() -> None:
+    # Patches of 2 pixels side by side: two rows of three.
+    patches = PatchGrid((4, 6), patch_size=2, stride=2)
+    grid = ProbabilityGrid.empty(patches, 1)
+    assert grid.missing(Window(0, 0, 4, 6)).all()
+    assert grid.missing(Window(1, 3, 1, 2)).tolist() == [[False, True, True], [False] * 3]
+
+    # The upper left one is classified, the one right of it is not wanted, the one below is skipped.
+    wanted = np.array([True, False, True, False])
+    chunk = patches.chunk(slice(0, 2), slice(0, 2), wanted)
+    seen = [[True] * 4, [True] * 4, [False, False, True, True], [False, True, True, True]]
+    grid.add(chunk, answers(chunk, 0.25, [[True, False], [False, False]], seen))
+    assert grid.patch_states.tolist() == [[CLASSIFIED, NOT_ASKED, NOT_ASKED], [SKIPPED, NOT_ASKED, NOT_ASKED]]
+    assert grid.probabilities[..., 0].tolist() == [[0.25, 0, 0], [0, 0, 0]]
+    assert grid.classified.tolist() == [[True, False, False], [False] * 3]
+    assert (grid.pixel_states[:2, :4] == VALID).all() and (grid.pixel_states[2, :2] == INVALID).all()
+    assert (grid.pixel_states[:, 4:] == NOT_READ).all()
+    assert grid.valid(Window(2, 1, 2, 5)).tolist() == [[False, True, True, False, False], [True] * 3 + [False] * 2]
+    assert not grid.missing(Window(0, 0, 4, 2)).any()
+    assert grid.missing(Window(0, 0, 4, 6)).tolist() == [[False, True, True], [False, True, True]]
+    assert grid.tally.tolist() == [[25, 25, 25]]
+
+    # An answer that is known stays as it is, also where it is read again.
+    chunk = patches.chunk(slice(0, 1), slice(0, 3), np.array([False, True, True]))
+    grid.add(chunk, answers(chunk, 0.5, [[False, True, True]], [[True] * 6] * 2))
+    assert grid.probabilities[..., 0].tolist() == [[0.25, 0.5, 0.5], [0, 0, 0]]
+    assert grid.tally.tolist() == [[25, 50, 75]], "the lowest, the highest, and the sum"
+
+
+def test_a_merged_grid_has_the_answers_of_both_and_keeps_its_own() -> None:
+    patches = PatchGrid((2, 8), patch_size=2, stride=2)
+    one, other = ProbabilityGrid.empty(patches, 1), ProbabilityGrid.empty(patches, 1)
+    one.patch_states[0] = [CLASSIFIED, SKIPPED, NOT_ASKED, NOT_ASKED]
+    one.probabilities[0, 0] = 0.25
+    one.pixel_states[:, :4] = VALID
+    one.tally = np.array([[5, 9, 100]])
+    other.patch_states[0] = [CLASSIFIED, CLASSIFIED, CLASSIFIED, NOT_ASKED]
+    other.probabilities[0, :3] = 0.75
+    other.pixel_states[:, 2:6] = INVALID
+    other.tally = np.array([[3, 7, 10]])
+    one.merge(other)
+    assert one.patch_states.tolist() == [[CLASSIFIED, SKIPPED, CLASSIFIED, NOT_ASKED]]
+    assert one.probabilities[0, :, 0].tolist() == [0.25, 0, 0.75, 0]
+    assert one.pixel_states[0].tolist() == [VALID] * 4 + [INVALID] * 2 + [NOT_READ] * 2
+    assert one.tally.tolist() == [[3, 9, 110]]
+
+
 def test_a_tile_smaller_than_a_patch_is_refused() -> None:
     with pytest.raises(BenexpError, match="119 x 500 pixels at 10 m, smaller than one patch of 120 x 120"):
         PatchGrid((500, 119), 120, 60)
@@ -87,18 +192,19 @@ def test_a_saved_grid_comes_back_for_its_own_key_only(tmp_path) -> None:
     patches = PatchGrid((9, 13), 4, 3)
     grid = ProbabilityGrid.empty(patches, 2)
     grid.probabilities[:] = np.random.default_rng(0).random(grid.probabilities.shape)
-    grid.classified[0, 1] = True
-    grid.valid[3:5, 2:11] = True
+    grid.patch_states[0, :2] = SKIPPED, CLASSIFIED
+    grid.pixel_states[2:6] = INVALID
+    grid.pixel_states[3:5, 2:11] = VALID
+    grid.tally = np.arange(20).reshape(2, 10)
     path = tmp_path / "grid.npz"
-    grid.save(path, grid_origin("one", warnings=["kept"]))
+    grid.save(path, grid_origin("one", range_patches="kept"))
 
     assert ProbabilityGrid.load(path, "another", patches, 2) is None
     assert ProbabilityGrid.load(tmp_path / "absent.npz", "one", patches, 2) is None
     loaded, about = ProbabilityGrid.load(path, "one", patches, 2)
-    assert about == grid_origin("one", warnings=["kept"])
-    assert np.array_equal(loaded.probabilities, grid.probabilities)
-    assert np.array_equal(loaded.classified, grid.classified)
-    assert np.array_equal(loaded.valid, grid.valid)
+    assert about == grid_origin("one", range_patches="kept")
+    for name in ("probabilities", "patch_states", "pixel_states", "tally"):
+        assert np.array_equal(getattr(loaded, name), getattr(grid, name)), name
     assert [file.name for file in tmp_path.iterdir()] == ["grid.npz"]
 
 
@@ -131,8 +237,12 @@ def test_a_saved_grid_that_is_a_pickle_or_a_bomb_is_named(tmp_path: Path) -> Non
         ({"probabilities": np.zeros((3, 4, 1), np.float32)}, "another grid or model"),
         ({"probabilities": np.zeros((3, 4), np.float32)}, "another grid or model"),
         ({"probabilities": np.zeros((3, 4, 2))}, "numbers of another kind"),
-        ({"classified": np.zeros((3, 4), np.uint8)}, "numbers of another kind"),
-        ({"valid": np.zeros((5, 2), np.uint8)}, "another tile"),
+        ({"patch_states": np.zeros((3, 4), bool)}, "numbers of another kind"),
+        ({"patch_states": np.full((3, 4), 3, np.uint8)}, "numbers of another kind"),
+        ({"patch_states": np.zeros((3, 3), np.uint8)}, "another grid or model"),
+        ({"valid": np.zeros((5, 2), np.uint8)}, "."),
+        ({"read": np.zeros((5, 2), np.uint8), "valid": np.zeros((5, 2), np.uint8)}, "another tile"),
+        ({"valid": np.full((9, 2), 255, np.uint8)}, "another tile"),
         ({"about": np.array("[]")}, "indices"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",

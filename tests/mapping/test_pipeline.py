@@ -13,7 +13,7 @@ from benexp.backends.null import NullBackend
 from benexp.core.clocks import StageClocks
 from benexp.core.window import Window
 from benexp.mapping import layers, pipeline
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.grid import CLASSIFIED, SKIPPED, VALID, PatchGrid, ProbabilityGrid
 from benexp.models.spec import ModelSpec
 from tests.mapping.test_blending import direct
 
@@ -67,19 +67,44 @@ class Collector:
         self.values[:, *window.slices] = values
 
 
-def classified(tile: ArrayTile, stride: int, chunk_size: int = 40, batch_size: int = 7) -> ProbabilityGrid:
-    patches = PatchGrid(tile.shape, SPEC.patch_size, stride)
+def whole(shape: tuple[int, int]) -> Window:
+    return Window(0, 0, *shape)
+
+
+def classify(
+    tile: ArrayTile, grid: ProbabilityGrid, area: Window | None = None, chunk_size: int = 40, batch_size: int = 7
+) -> None:
     with Arithmetic(SPEC, batch_size=batch_size) as backend:
-        return pipeline.classify(tile, backend, patches, chunk_size=chunk_size, min_valid=0.5, clocks=StageClocks())
+        settings: dict[str, Any] = {"chunk_size": chunk_size, "min_valid": 0.5, "clocks": StageClocks()}
+        pipeline.classify(tile, backend, grid, area or whole(tile.shape), **settings)
 
 
-def rendered(grid: ProbabilityGrid, threads: int = 2, **settings: Any) -> tuple[pipeline.Rendered, list[Collector]]:
+def empty(shape: tuple[int, int], stride: int) -> ProbabilityGrid:
+    return ProbabilityGrid.empty(PatchGrid(shape, SPEC.patch_size, stride), len(CLASSES))
+
+
+def classified(tile: ArrayTile, stride: int, chunk_size: int = 40, batch_size: int = 7) -> ProbabilityGrid:
+    grid = empty(tile.shape, stride)
+    classify(tile, grid, chunk_size=chunk_size, batch_size=batch_size)
+    return grid
+
+
+def rendered(
+    grid: ProbabilityGrid, threads: int = 2, area: Window | None = None, **settings: Any
+) -> tuple[pipeline.Rendered, list[Collector]]:
+    area = area or whole(grid.patches.tile_shape)
     built = layers.build({"names": ["class", "maxprob", "entropy", "gap", "probs"], **settings}, CLASSES)
-    writers = [Collector(layer, grid.patches.tile_shape) for layer in built]
+    writers = [Collector(layer, area.shape) for layer in built]
     result = pipeline.render(
-        grid, writers, CLASSES, blend_shape="sin2", clocks=StageClocks(), threads=threads, thumbnail_size=50
+        grid, area, writers, CLASSES, blend_shape="sin2", clocks=StageClocks(), threads=threads, thumbnail_size=50
     )
     return result, writers
+
+
+def assert_cut_out(part: list[Collector], of: list[Collector], area: Window) -> None:
+    for small, large in zip(part, of, strict=True):
+        cut = large.values[:, *area.slices]
+        assert np.array_equal(small.values, cut, equal_nan=cut.dtype.kind == "f"), small.layer.name
 
 
 def wedge(shape: tuple[int, int]) -> np.ndarray:
@@ -96,8 +121,8 @@ def test_the_grid_is_the_arithmetic_of_the_positions(shape: tuple[int, int], str
     rows, cols = np.meshgrid(grid.patches.rows, grid.patches.cols, indexing="ij")
     assert np.array_equal(grid.probabilities[..., 0], ((rows + 12) / 4096).astype(np.float32))
     assert np.array_equal(grid.probabilities[..., 1], ((cols + 12) / 4096).astype(np.float32))
-    assert grid.classified.all()
-    assert grid.valid.all()
+    assert (grid.patch_states == CLASSIFIED).all()
+    assert (grid.pixel_states == VALID).all()
 
 
 @pytest.mark.parametrize("stride", [12, 6, 5])
@@ -107,8 +132,8 @@ def test_chunks_and_batches_change_no_bit(stride: int, chunk_size: int, batch_si
     expected = classified(tile, stride, chunk_size=5000, batch_size=3)
     grid = classified(tile, stride, chunk_size, batch_size)
     assert np.array_equal(grid.probabilities, expected.probabilities)
-    assert np.array_equal(grid.classified, expected.classified)
-    assert np.array_equal(grid.valid, expected.valid)
+    assert np.array_equal(grid.patch_states, expected.patch_states)
+    assert np.array_equal(grid.pixel_states, expected.pixel_states)
     assert 0 < expected.classified.mean() < 1
 
 
@@ -151,17 +176,17 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_blocks_and_strips_make_the_same_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = classified(ArrayTile((101, 167)), stride=6)
     grid.probabilities[:] = np.random.default_rng(3).random(grid.probabilities.shape)  # no ties
-    whole, _ = rendered(grid)
+    uncut, _ = rendered(grid)
     monkeypatch.setattr(pipeline, "BLOCK", 23)
     cut, _ = rendered(grid)
-    assert cut.map_hash == whole.map_hash
-    assert np.array_equal(cut.thumbnail, whole.thumbnail)
-    assert np.array_equal(cut.pixels, whole.pixels)
+    assert cut.map_hash == uncut.map_hash
+    assert np.array_equal(cut.thumbnail, uncut.thumbnail)
+    assert np.array_equal(cut.pixels, uncut.pixels)
 
 
 def test_a_tile_of_nodata_is_a_map_of_nodata() -> None:
     grid = classified(ArrayTile((30, 40), np.zeros((30, 40), bool)), stride=6)
-    assert not grid.classified.any()
+    assert (grid.patch_states == SKIPPED).all()
     result, writers = rendered(grid)
     assert (writers[0].values == 255).all()
     assert np.isnan(writers[1].values).all()
@@ -195,7 +220,10 @@ def test_a_whole_tile_is_hardly_padded_and_no_bit_changes(positions: int, in_a_c
     tile, patches = ArrayTile((positions + 1, positions + 1)), PatchGrid((positions + 1, positions + 1), 2, 1)
 
     def grid_of(backend: Backend, chunk_size: int) -> ProbabilityGrid:
-        return pipeline.classify(tile, backend, patches, chunk_size=chunk_size, min_valid=0.5, clocks=StageClocks())
+        grid = ProbabilityGrid.empty(patches, len(CLASSES))
+        settings: dict[str, Any] = {"chunk_size": chunk_size, "min_valid": 0.5, "clocks": StageClocks()}
+        pipeline.classify(tile, backend, grid, Window(0, 0, *tile.shape), **settings)
+        return grid
 
     with Constant(spec, batch_size=batch_size) as backend:
         warmed = backend.computed
@@ -221,6 +249,90 @@ def test_patches_that_wait_do_not_keep_their_chunk_alive() -> None:
     shape = (61, 21)
     with Watching(spec, batch_size=256) as backend:
         tile = ArrayTile(shape)
-        pipeline.classify(tile, backend, PatchGrid(shape, 2, 1), chunk_size=20, min_valid=0.5, clocks=StageClocks())
+        grid = ProbabilityGrid.empty(PatchGrid(shape, 2, 1), len(CLASSES))
+        settings: dict[str, Any] = {"chunk_size": 20, "min_valid": 0.5, "clocks": StageClocks()}
+        pipeline.classify(tile, backend, grid, Window(0, 0, *shape), **settings)
     # Chunks of 20 x 20 patches: 144 wait of the first one, in eight of its rows.
     assert 0 < max(held) <= 10
+
+
+AREAS = [
+    Window(31, 31, 58, 58),
+    Window(0, 0, 1, 1),
+    Window(100, 166, 1, 1),
+    Window(50, 77, 5, 7),  # smaller than a patch
+    Window(32, 64, 32, 32),  # one block of the lattice
+    Window(0, 40, 101, 3),
+    Window(0, 0, 101, 167),
+]
+
+
+@pytest.mark.parametrize("stride", [12, 6, 5])
+@pytest.mark.parametrize("area", AREAS, ids=str)
+def test_a_region_alone_is_the_cut_out_of_the_whole(monkeypatch: pytest.MonkeyPatch, area: Window, stride: int) -> None:
+    monkeypatch.setattr(pipeline, "BLOCK", 32)
+    shape = (101, 167)
+    tile = ArrayTile(shape, wedge(shape))
+    _, expected = rendered(classified(tile, stride))
+    grid = empty(shape, stride)
+    classify(tile, grid, area)
+    result, part = rendered(grid, area=area)
+    assert_cut_out(part, expected, area)
+    pixels = part[0].values.tobytes()
+    assert result.map_hash == hashlib.sha256(f"{area.height}x{area.width}".encode() + pixels).hexdigest()
+    assert np.array_equal(result.pixels, np.bincount(part[0].values.ravel(), minlength=256)[: len(CLASSES)])
+    step = -(-max(area.shape) // 50)
+    assert np.array_equal(result.thumbnail, part[0].values[0, ::step, ::step])
+    # The patches that touch it were asked for, and no others.
+    asked = np.zeros(grid.patches.shape, bool)
+    asked[grid.patches.touching(area)] = True
+    assert np.array_equal(grid.patch_states != 0, asked)
+
+
+def test_two_halves_joined_have_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "BLOCK", 32)
+    shape = (101, 167)
+    tile = ArrayTile(shape, wedge(shape))
+    _, expected = rendered(classified(tile, 6))
+    halves = []
+    for area in (Window(0, 0, 101, 83), Window(0, 83, 101, 84)):
+        grid = empty(shape, 6)
+        classify(tile, grid, area)
+        halves.append(rendered(grid, area=area)[1])
+    for left, right, both in zip(*halves, expected, strict=True):
+        joined = np.concatenate([left.values, right.values], axis=2)
+        assert np.array_equal(joined, both.values, equal_nan=joined.dtype.kind == "f"), both.layer.name
+
+
+def test_regions_first_and_the_whole_later_is_the_whole_and_asks_for_each_patch_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    plain = pipeline.usable_patches
+
+    def counted(*given: Any) -> Any:
+        usable = plain(*given)
+        asked.append(int(usable.sum()))
+        return usable
+
+    monkeypatch.setattr(pipeline, "usable_patches", counted)
+    shape = (101, 167)
+    tile = ArrayTile(shape, wedge(shape))
+    expected = classified(tile, 5)
+    count = sum(asked)
+    asked.clear()
+    grid = empty(shape, 5)
+    for area in (Window(31, 31, 58, 58), Window(60, 60, 41, 100), whole(shape)):
+        classify(tile, grid, area)
+    assert sum(asked) == count == (expected.patch_states == CLASSIFIED).sum()
+    for name in ("probabilities", "patch_states", "pixel_states"):
+        assert np.array_equal(getattr(grid, name), getattr(expected, name)), name
+
+
+def test_an_area_that_is_known_is_not_read() -> None:
+    class Closed(ArrayTile):
+        def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+            pytest.fail("it was read")
+
+    grid = classified(ArrayTile((64, 90)), stride=6)
+    classify(Closed((64, 90)), grid, Window(10, 10, 20, 20))

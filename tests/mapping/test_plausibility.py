@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benexp.core.errors import BenexpError
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.mapping.grid import CLASSIFIED, NOT_ASKED, SKIPPED, PatchGrid, ProbabilityGrid, add_tallies
 from benexp.mapping.plausibility import Content, check_answers, tally
 from benexp.products.offsets import OffsetDecision
 
@@ -17,9 +17,8 @@ VALID = np.ones((150, 150), bool)
 
 
 def content(dark: int, bright: int, seed: int = 0) -> Content:
-    found = Content(BANDS)
-    found.add(tally(np.random.default_rng(seed).integers(dark, bright, (2, 150, 150), dtype=np.uint16), VALID))
-    return found
+    pixels = np.random.default_rng(seed).integers(dark, bright, (2, 150, 150), dtype=np.uint16)
+    return Content(BANDS, tally(pixels, VALID))
 
 
 @pytest.mark.parametrize("decision", [NONE, STATED_NONE])
@@ -53,8 +52,7 @@ def test_a_share_of_clipped_pixels_over_two_per_cent_is_named(clipped: int, warn
     pixels = np.random.default_rng(0).integers(2, 4000, (2, 150, 150), dtype=np.uint16)
     # Every third column is looked at, 50 of them: each is 2 %.
     pixels[1, :, : 3 * clipped] = 1
-    found = Content(BANDS)
-    found.add(tally(pixels, VALID))
+    found = Content(BANDS, tally(pixels, VALID))
     warnings = found.warnings(APPLIED)
     assert len(warnings) == warns
     assert not warns or re.search(rf"0 or less after the offset, and set to 1, in B12 \({2 * clipped} %\)", warnings[0])
@@ -62,49 +60,43 @@ def test_a_share_of_clipped_pixels_over_two_per_cent_is_named(clipped: int, warn
 
 
 def test_one_dark_band_is_enough_to_be_right() -> None:
-    found = Content(BANDS)
     pixels = np.random.default_rng(0).integers(1010, 4000, (2, 150, 150), dtype=np.uint16)
     pixels[1] -= 1000
-    found.add(tally(pixels, VALID))
+    found = Content(BANDS, tally(pixels, VALID))
     assert found.warnings(NONE) == []
 
 
 def test_a_band_of_one_value_is_named() -> None:
-    found = Content(BANDS)
     pixels = np.random.default_rng(0).integers(1, 4000, (2, 150, 150), dtype=np.uint16)
     pixels[1] = 7
-    for half in (np.s_[:, :75], np.s_[:, 75:]):
-        found.add(tally(pixels[half], VALID[:75]))
-    (warning,) = found.warnings(NONE)
+    halves = (tally(pixels[half], VALID[:75]) for half in (np.s_[:, :75], np.s_[:, 75:]))
+    (warning,) = Content(BANDS, add_tallies(*halves)).warnings(NONE)
     assert warning.startswith("B12 is 7 in every pixel")
 
 
 def test_pixels_that_are_not_valid_do_not_count() -> None:
-    found = Content(BANDS)
     pixels = np.full((2, 150, 150), 7, np.uint16)
     pixels[:, 0, 0] = 9
-    found.add(tally(pixels, np.zeros_like(VALID)))
+    found = Content(BANDS, tally(pixels, np.zeros_like(VALID)))
     assert found.warnings(NONE) == []
 
 
 def test_the_brightest_value_fits() -> None:
-    found = Content(BANDS)
-    found.add(tally(np.full((2, 150, 150), 65535, np.uint16), VALID))
+    found = Content(BANDS, tally(np.full((2, 150, 150), 65535, np.uint16), VALID))
     assert len(found.warnings(NONE)) == 2
 
 
 def gappy(b02: int, b12: int) -> Content:
     """Of two bands with data in these first rows of 150."""
-    found = Content(BANDS)
     pixels = np.random.default_rng(0).integers(1, 4000, (2, 150, 150), dtype=np.uint16)
     pixels[0, b02:] = pixels[1, b12:] = 0
-    found.add(tally(pixels, pixels.all(0)))
-    return found
+    return Content(BANDS, tally(pixels, pixels.all(0)))
 
 
 def grid(classified: int) -> ProbabilityGrid:
     made = ProbabilityGrid.empty(PatchGrid((150, 150), 10, 10), 3)
-    made.classified.ravel()[:classified] = True
+    made.patch_states[:] = SKIPPED
+    made.patch_states.ravel()[:classified] = CLASSIFIED
     return made
 
 
@@ -112,17 +104,17 @@ def test_a_band_without_data_is_why_nothing_is_classified() -> None:
     with pytest.raises(
         BenexpError, match=r"no patch can be classified: .* nodata or saturated in B12 \(100 %\): see whether"
     ):
-        gappy(150, 0).check(grid(0))
+        gappy(150, 0).check(grid(0).classified)
     with pytest.raises(BenexpError, match=r"B02 \(60 %\)"):
-        gappy(60, 150).check(grid(0))
-    gappy(60, 150).check(grid(1))
+        gappy(60, 150).check(grid(0).classified)
+    gappy(60, 150).check(grid(1).classified)
     for empty in (gappy(60, 60), gappy(10, 0)):
-        empty.check(grid(0))  # masked, or hardly on the tile
+        empty.check(grid(0).classified)  # masked, or hardly on the tile
 
 
 def test_a_tile_without_any_data_stops() -> None:
     with pytest.raises(BenexpError, match="there is no data: all pixels are nodata"):
-        gappy(0, 0).check(grid(0))
+        gappy(0, 0).check(grid(0).classified)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +133,20 @@ def test_what_is_missing_is_told(b02: int, b12: int, classified: int, warns: str
     assert not warns or re.search(warns, found[0])
 
 
+def test_patches_that_nobody_asked_for_are_no_gap() -> None:
+    asked = grid(100)
+    asked.patch_states[asked.patch_states == SKIPPED] = NOT_ASKED
+    assert gappy(150, 150).gaps(asked) == []
+    asked.patch_states[:] = NOT_ASKED
+    asked.patch_states[0, :2] = SKIPPED
+    assert gappy(0, 0).gaps(asked)[0].startswith("0 of 2 patches are classified")
+
+
 @pytest.mark.parametrize(("alike", "classified", "raises"), [(True, 25, True), (False, 25, False), (True, 9, False)])
 def test_a_model_that_always_says_the_same(alike: bool, classified: int, raises: bool) -> None:
     made = ProbabilityGrid.empty(PatchGrid((60, 60), 12, 12), 3)
-    made.classified.ravel()[:classified] = True
+    made.patch_states[:] = SKIPPED
+    made.patch_states.ravel()[:classified] = CLASSIFIED
     made.probabilities[made.classified] = 0.25
     if not alike:
         made.probabilities[1, 1, 1] = 0.5
@@ -164,3 +166,22 @@ def test_a_tally_counts_every_third_pixel_in_bins_of_ten() -> None:
     assert made[:6].tolist() == [1, 65535, 6, 6, 0, 1]
     counts = made[6:]
     assert {int(bin): int(counts[bin]) for bin in np.flatnonzero(counts)} == {0: 1, 1: 2, 199: 2}
+
+
+def test_tallies_are_added_but_for_the_lowest_and_the_highest() -> None:
+    first = np.array([[3, 90, 10, 8, 1, 0, 5], [1, 70, 10, 8, 2, 4, 6]])
+    second = np.array([[2, 80, 20, 9, 0, 3, 7], [4, 75, 20, 9, 1, 0, 8]])
+    expected = [[2, 90, 30, 17, 1, 3, 12], [1, 75, 30, 17, 3, 4, 14]]
+    none = np.zeros((0, 0), np.int64)
+    assert add_tallies(first, second).tolist() == add_tallies(second, first).tolist() == expected
+    assert add_tallies(none, first).tolist() == add_tallies(first, none).tolist() == first.tolist()
+    assert add_tallies(none, none).size == 0
+    assert first[0].tolist() == [3, 90, 10, 8, 1, 0, 5], "neither is changed"
+
+
+def test_the_tally_of_two_parts_is_that_of_the_whole() -> None:
+    """Cut where a multiple of the step is, or other pixels would be looked at."""
+    pixels = np.random.default_rng(0).integers(0, 4000, (2, 150, 150), dtype=np.uint16)
+    valid = pixels.all(0)
+    parts = [tally(pixels[:, part], valid[part]) for part in (np.s_[:60], np.s_[60:])]
+    assert np.array_equal(add_tallies(*parts), tally(pixels, valid))

@@ -8,14 +8,18 @@ import pytest
 
 from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
+from benexp.core.window import Window
 from benexp.mapping import pipeline
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid, packed
+from benexp.mapping.grid import NOT_ASKED, PatchGrid, ProbabilityGrid, packed
 from benexp.mapping.plausibility import Content
-from benexp.mapping.resume import UnfinishedGrid
+from benexp.mapping.resume import KeptChunks
+from benexp.products.offsets import OffsetDecision
 from tests.mapping.test_pipeline import SPEC, Arithmetic, ArrayTile
 
 SHAPE = (100, 130)
 STRIDE = 6
+PATCHES = PatchGrid(SHAPE, SPEC.patch_size, STRIDE)
+WHOLE = Window(0, 0, *SHAPE)
 HOLE = np.ones(SHAPE, bool)
 HOLE[30:60, 20:70] = False
 
@@ -46,26 +50,36 @@ class Tile(ArrayTile):
 
 
 def classify(
-    tile: Tile, folder: Path, key: str = "k" * 64, chunk_size: int = 30, content: Content | None = None
+    tile: Tile, folder: Path, key: str = "k" * 64, chunk_size: int = 30, area: Window = WHOLE
 ) -> tuple[ProbabilityGrid, int]:
-    kept = UnfinishedGrid(folder, key)
-    patches = PatchGrid(SHAPE, SPEC.patch_size, STRIDE)
+    kept = kept_in(folder, key)
+    grid = empty()
     with Quarter(SPEC, batch_size=7) as backend:
-        grid = pipeline.classify(
-            *(tile, backend, patches),
-            chunk_size=chunk_size,
-            min_valid=0.5,
-            clocks=StageClocks(),
-            unfinished=kept,
-            content=content,
+        pipeline.classify(
+            *(tile, backend, grid, area), chunk_size=chunk_size, min_valid=0.5, clocks=StageClocks(), kept=kept
         )
     return grid, kept.restored
 
 
+def kept_in(folder: Path, key: str = "k" * 64) -> KeptChunks:
+    return KeptChunks(folder, key, PATCHES, len(SPEC.classes))
+
+
+def empty() -> ProbabilityGrid:
+    return ProbabilityGrid.empty(PATCHES, len(SPEC.classes))
+
+
+def restored_in(folder: Path) -> ProbabilityGrid:
+    """The grid that the kept chunks of a folder make."""
+    grid = empty()
+    for chunk, answers in kept_in(folder).restore():
+        grid.add(chunk, answers)
+    return grid
+
+
 def same(one: ProbabilityGrid, other: ProbabilityGrid) -> bool:
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("probabilities", "classified", "valid")
-    )
+    names = ("probabilities", "patch_states", "pixel_states")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
 @pytest.fixture
@@ -97,7 +111,7 @@ def test_with_other_chunks_it_goes_on_all_the_same(whole: ProbabilityGrid, cut_o
     tile = Tile()
     grid, restored = classify(tile, cut_off, chunk_size=15)
     assert restored
-    assert 10_000 - tile.left < len(PatchGrid(SHAPE, SPEC.patch_size, STRIDE).chunks(15))
+    assert 10_000 - tile.left < len(PATCHES.chunks(15))
     assert same(grid, whole)
 
 
@@ -107,10 +121,26 @@ def test_what_the_first_part_held_is_not_forgotten(tmp_path: Path) -> None:
     with pytest.raises(PowerError):
         classify(tile, tmp_path)
     tile.left = 10_000
-    content = Content(SPEC.bands)
-    assert classify(tile, tmp_path, content=content)[1]
+    grid, restored = classify(tile, tmp_path)
+    assert restored
+    none = OffsetDecision({}, "a test")
     # The chunks of the second part alone are too few to say anything.
-    assert [warning[:7] for warning in content.warnings({})] == ["B03 is "]
+    assert [warning[:7] for warning in Content(SPEC.bands, grid.tally).warnings(none)] == ["B03 is "]
+
+
+def test_a_region_goes_on_from_chunks_of_the_whole_and_the_whole_from_those_of_a_region(
+    whole: ProbabilityGrid, cut_off: Path
+) -> None:
+    """Whatever patches they hold: each is classified once."""
+    tile = Tile()
+    region = Window(40, 30, 60, 50)
+    grid, restored = classify(tile, cut_off, area=region)
+    assert restored and 0 < 10_000 - tile.left < len(PATCHES.chunks(30))
+    touching = PATCHES.touching(region)
+    assert np.array_equal(grid.probabilities[touching], whole.probabilities[touching])
+    grid, more = classify(Tile(), cut_off)
+    assert more == restored + 10_000 - tile.left
+    assert same(grid, whole)
 
 
 def test_another_question_starts_anew_and_says_so(
@@ -149,11 +179,10 @@ def test_a_chunk_that_a_power_cut_tore_is_never_used(cut_off: Path) -> None:
     torn += [content[:at] + bytes(len(content[at : at + size])) + content[at + size :] for at, size in blocks]
     for left in torn:
         path.write_bytes(left)
-        grid = ProbabilityGrid.empty(PatchGrid(SHAPE, SPEC.patch_size, STRIDE), len(SPEC.classes))
-        done = UnfinishedGrid(cut_off, "k" * 64).restore(grid)
+        grid = restored_in(cut_off)
         # Zeros over what were zeros are no damage.
-        assert done.any() == (left == content) == path.exists()
-        assert grid.probabilities.any() == grid.classified.any() == grid.valid.any() == done.any()
+        assert grid.patch_states.any() == (left == content) == path.exists()
+        assert grid.probabilities.any() == grid.classified.any() == grid.pixel_states.any() == grid.patch_states.any()
 
 
 def test_a_chunk_that_was_being_written_is_none(whole: ProbabilityGrid, cut_off: Path) -> None:
@@ -171,8 +200,8 @@ def test_no_flipped_byte_of_a_chunk_is_believed(whole: ProbabilityGrid, cut_off:
     noticed = 0
     for at in range(0, len(content), 7):
         path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
-        grid = ProbabilityGrid.empty(whole.patches, len(SPEC.classes))
-        done = UnfinishedGrid(cut_off, "k" * 64).restore(grid)
+        grid = restored_in(cut_off)
+        done = grid.patch_states != NOT_ASKED
         # Some bytes of a zip file say nothing that matters.
         assert np.array_equal(grid.probabilities[done], whole.probabilities[done])
         noticed += not path.exists()
@@ -180,7 +209,7 @@ def test_no_flipped_byte_of_a_chunk_is_believed(whole: ProbabilityGrid, cut_off:
 
 
 def test_nothing_is_left_when_it_is_removed(cut_off: Path) -> None:
-    UnfinishedGrid(cut_off, "k" * 64).remove()
+    kept_in(cut_off).remove()
     assert not list(cut_off.iterdir())
 
 

@@ -74,7 +74,7 @@ def test_a_real_scene() -> None:
         assert tile.shape == (1068, 1068)
         assert str(tile.crs) == "EPSG:32648"
         chunk, valid = tile.read(Window(1000, 7, 68, 1061))
-        picture = tile.reduced(("B04", "B03", "B02"), 400)
+        picture = tile.reduced(("B04", "B03", "B02"), 400, Window(0, 0, *tile.shape))
     assert valid.all() and picture.all()
     assert picture.shape == (3, 356, 356)
     for band in ("B02", "B8A"):

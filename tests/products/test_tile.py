@@ -10,9 +10,11 @@ import pytest
 from benexp.core.errors import BenexpError
 from benexp.core.window import Window
 from benexp.products import Tile, open_tile
+from benexp.products.region import region_of
 from tests.products.builders import ORIGIN, TEN, random_arrays, upsample, write_folder, write_safe
 
 Array = np.ndarray[Any, Any]
+WHOLE = Window(0, 0, 240, 300)
 
 
 def whole(tile: Tile) -> tuple[Array, Array]:
@@ -127,21 +129,28 @@ def test_a_mask_without_a_scene_classification_is_told(tmp_path: Path) -> None:
         open_tile(write_safe(tmp_path), TEN, scl_mask=[3])
 
 
-def test_a_region_is_a_tile_of_its_own(tmp_path: Path) -> None:
-    safe = write_safe(tmp_path)
-    with open_tile(safe, TEN) as tile:
-        chunk, _ = whole(tile)
-    with open_tile(safe, TEN, region={"pixels": [33, 41, 100, 90], "bbox": None, "crs": None}) as part:
-        assert part.shape == (100, 90)
+def test_a_region_is_a_window_of_the_tile(tmp_path: Path) -> None:
+    with open_tile(write_safe(tmp_path), TEN) as tile:
+        part = region_of(tile, {"pixels": [33, 41, 100, 90], "bbox": None, "crs": None})
+        assert (part.window, part.shape, part.is_whole) == (Window(33, 41, 100, 90), (100, 90), False)
         assert (part.transform.c, part.transform.f) == (ORIGIN[0] + 410, ORIGIN[1] - 330)
-        assert np.array_equal(whole(part)[0], chunk[:, 33:133, 41:131])
-        assert np.array_equal(part.read(Window(7, 5, 3, 2))[0], chunk[:, 40:43, 46:48])
-        assert part.reduced(("B04", "B11"), 50).shape == (2, 50, 45)
+        assert part.name == "region-33-41-100-90"
+        chunk, _ = whole(tile)
+        assert np.array_equal(tile.read(part.window)[0], chunk[:, 33:133, 41:131])
+        assert tile.reduced(("B04", "B11"), 50, part.window).shape == (2, 50, 45)
         with pytest.raises(ValueError, match="not inside"):
-            part.read(Window(0, 0, 101, 90))
-    west, north = ORIGIN[0] + 415, ORIGIN[1] - 333
-    with open_tile(safe, TEN, region={"bbox": [west, north - 100, west + 100, north]}) as part:
-        assert part.region == Window(33, 41, 11, 11)
+            tile.read(Window(0, 0, 241, 90))
+        west, north = ORIGIN[0] + 415, ORIGIN[1] - 333
+        assert region_of(tile, {"bbox": [west, north - 100, west + 100, north]}).window == Window(33, 41, 11, 11)
+        everything = region_of(tile, {"pixels": None, "bbox": None, "crs": None})
+        assert (everything.window, everything.is_whole) == (Window(0, 0, 240, 300), True)
+        assert everything.transform == tile.transform
+        # Asked for by its numbers it is a region, with results of its own.
+        assert not region_of(tile, {"pixels": [0, 0, 240, 300]}).is_whole
+        assert not part.warnings
+        clipped = region_of(tile, {"pixels": [200, 0, 100, 300]})
+        assert clipped.window == Window(200, 0, 40, 300)
+        assert clipped.warnings == ("region.pixels=[200, 0, 100, 300] is clipped to [200, 0, 40, 300]",)
 
 
 def test_misplaced_bands_are_placed_by_their_coordinates(tmp_path: Path) -> None:
@@ -227,7 +236,11 @@ def test_a_product_that_is_replaced_while_it_is_read_stops_the_reading(tmp_path:
         tile.read(Window(0, 0, 120, 120))
         shutil.copy(file, tmp_path / "new")
         (tmp_path / "new").replace(file)
-        for use in (lambda: tile.read(Window(0, 0, 120, 120)), lambda: tile.fingerprint, lambda: tile.reduced(TEN, 9)):
+        for use in (
+            lambda: tile.read(Window(0, 0, 120, 120)),
+            lambda: tile.fingerprint,
+            lambda: tile.reduced(TEN, 9, WHOLE),
+        ):
             with pytest.raises(BenexpError, match="was changed while it was read: run it again"):
                 use()
 
@@ -257,7 +270,16 @@ def test_any_bands_are_had_at_low_resolution(tmp_path: Path) -> None:
         arrays[band][:] = value
         arrays[band][:30] = 0
     with open_tile(write_safe(tmp_path, arrays=arrays), ("B05",)) as tile:
-        numbers = tile.reduced(("B8A", "B04"), 100)
+        numbers = tile.reduced(("B8A", "B04"), 100, WHOLE)
     assert numbers.shape == (2, 80, 100) and numbers.dtype == np.uint16
     assert (numbers[0, :20] == 0).all() and (numbers[0, 20:] == 100).all()
     assert (numbers[1, :10] == 0).all() and (numbers[1, 10:] == 4000).all()
+
+
+def test_a_window_at_low_resolution_is_every_nth_pixel_of_it(tmp_path: Path) -> None:
+    arrays = random_arrays()
+    with open_tile(write_safe(tmp_path, arrays=arrays), ("B04",)) as tile:
+        (full,) = tile.reduced(("B04",), 100, Window(60, 90, 100, 80))
+        (small,) = tile.reduced(("B04",), 60, Window(60, 90, 100, 80))
+    assert np.array_equal(full, arrays["B04"][60:160, 90:170])
+    assert small.shape == (50, 40)

@@ -32,9 +32,10 @@ def usage(**more: Any) -> UsageSummary:
 def done_tile(tile: str = "a", seconds: float = 2.0, **more: Any) -> DoneTile:
     known: dict[str, Any] = {
         **{"tile": tile, "product": f"in/{tile}", "seconds": seconds, "stage_seconds": {"infer": seconds / 2}},
+        "folder": tile,
         **{"patches": 40, "km2": 2.0, "map_hash": "5", "output_bytes": 3010, "files": 2, "batches": 10},
         **{"latency_seconds": {"p50": seconds / 1000, "p90": None, "p99": None}, "latency_histogram": {-60: 10}},
-        **{"backend": {"precision": "fp32", "batch_size": 32}, "calibration": None, "usage": usage(), "verdicts": []},
+        **{"backend": {"precision": "fp32", "batch_size": 32}, "range_patches": None, "usage": usage(), "verdicts": []},
     }
     return DoneTile(**KNOWN | known | more)
 
@@ -111,6 +112,7 @@ def run_record(**changes: Any) -> RunRecord:
     chunking = {"patch_size": 120, "stride": 60, "blend": "sin2", "min_valid": 0.5, "chunk_size": 2048}
     fields: dict[str, Any] = {
         **{"tile": "T33UUP", "product": "/data/T33UUP.SAFE", "shape": (150, 200), "crs": "EPSG:32633"},
+        **{"region": None, "tile_shape": (150, 200), "folder": "T33UUP"},
         "transform": (10.0, 0.0, 600000.0, 0.0, -10.0, 5300040.0),
         **{"command": "benexp 'tile_folder=/data/x y'", "config": {"chunking": chunking}},
         **{"config_hash": "0123456789abcdef", "model": model_record(), "offsets": dict.fromkeys(BANDS, 0)},
@@ -118,6 +120,7 @@ def run_record(**changes: Any) -> RunRecord:
         **{"patches": PatchCounts(33124, 33000), "valid_pixels": 30000, "warnings": [], "peak_memory_bytes": 10**9},
         **{"environment": environment(), "files": {"T33UUP_class.tif": FileRecord(1, "ef" * 32)}},
         **{"backend_name": "onnxruntime-cpu", "grid_key": "key", "grid_reused": False, "resumed_chunks": 0},
+        "grid": FileRecord(7, "12" * 32),
         "map_hash": "ab" * 32,
         "backend": {
             "backend": "OnnxRuntimeBackend",
@@ -125,11 +128,11 @@ def run_record(**changes: Any) -> RunRecord:
             "precision": "fp32",
             "device": "cpu",
         },
-        **{"calibration": None, "seconds": 304.25, "stage_seconds": {"read": 43.2, "infer": 290.1}},
+        **{"range_patches": None, "seconds": 304.25, "stage_seconds": {"read": 43.2, "infer": 290.1}},
     }
     return RunRecord(**fields | changes)
 
 
 def grid_origin(key: str = "key", **changes: Any) -> GridOrigin:
-    fields: dict[str, Any] = {"grid_key": key, "backend": {}, "warnings": [], "calibration": None}
+    fields: dict[str, Any] = {"grid_key": key, "backend": {}, "range_patches": None}
     return GridOrigin(**fields | changes)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benexp.core.classes import CLASSES
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid
+from benexp.core.window import Window
+from benexp.mapping.grid import CLASSIFIED, INVALID, VALID, PatchGrid, ProbabilityGrid
 from benexp.report.embedding import PICTURE_BYTES
 from benexp.report.viewer import Picture, write_viewer
 from tests.records.builders import model_record, run_record
@@ -33,7 +34,8 @@ def viewer(
         Picture("Infrared", "B08, B04, B03", np.zeros((3, 15, 20), np.uint8), np.ones((15, 20), bool)),
     ]
     record = run_record(**{"shape": grid.patches.tile_shape, **changes})
-    write_viewer(folder / "viewer.html", record, grid, pictures, counts, CLASSES, [raster])
+    area = Window(0, 0, *grid.patches.tile_shape)
+    write_viewer(folder / "viewer.html", record, grid, area, pictures, counts, CLASSES, [raster])
     return (folder / "viewer.html").read_text(encoding="utf-8")
 
 
@@ -95,9 +97,10 @@ def test_a_full_tile_stays_under_15_mb(stride: int, tmp_path: Path) -> None:
     grid = empty_grid((10980, 10980), stride)
     rng = np.random.default_rng(0)
     rng.random(dtype=np.float32, out=grid.probabilities)
-    grid.classified[:] = True
+    grid.patch_states[:] = CLASSIFIED
     # Worse than any cloud mask: noise at 20 m.
-    grid.valid[:] = (rng.random((5490, 5490), dtype=np.float32) > 0.5).repeat(2, 0).repeat(2, 1)
+    states = np.where(rng.random((5490, 5490), dtype=np.float32) > 0.5, np.uint8(VALID), np.uint8(INVALID))
+    grid.pixel_states[:] = states.repeat(2, 0).repeat(2, 1)
     html = viewer(tmp_path, grid)
     assert len(html.encode()) + 2 * PICTURE_BYTES * 4 / 3 < 15_000_000
     assert ("every third patch" in html) == (stride == 10)

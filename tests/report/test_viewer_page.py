@@ -15,6 +15,8 @@ from rasterio.warp import transform
 from benexp import classify
 from benexp.backends.base import Backend
 from benexp.core.classes import CLASSES, NAMES
+from benexp.core.window import Window
+from benexp.mapping.grid import CLASSIFIED, INVALID, VALID
 from benexp.mapping.styles import RAMP
 from benexp.report import embedding
 from benexp.report.viewer import Picture
@@ -147,7 +149,7 @@ def test_the_pointer_reads_coordinates(made: Path, visit: Callable[..., Any]) ->
 
 
 def colours(page: Any, pixels: list[list[int]]) -> list[list[int]]:
-    """What the map's tiles at full resolution would show at these pixels, [r, g, b, a]."""
+    """What the map's finest tiles would show at these pixels, [r, g, b, a]."""
     script = """(pixels) => pixels.map(([row, col]) => {
       const axis = (first) => Array.from({ length: TILE }, (_, i) => first + i);
       const canvas = style.paint(grid, axis(row), axis(col));
@@ -353,8 +355,8 @@ def test_a_full_tile_opens_pans_and_answers(tmp_path: Path, visit: Callable[...,
     grid = empty_grid((10980, 10980))
     rng = np.random.default_rng(0)
     rng.random(dtype=np.float32, out=grid.probabilities)
-    grid.classified[:] = True
-    grid.valid[:] = (rng.random((549, 549)) > 0.2).repeat(20, 0).repeat(20, 1)
+    grid.patch_states[:] = CLASSIFIED
+    grid.pixel_states[:] = np.where(rng.random((549, 549)) > 0.2, VALID, INVALID).repeat(20, 0).repeat(20, 1)
     noise = rng.integers(0, 256, (3, 1373, 1373), dtype=np.uint8)
     path = tmp_path / "viewer.html"
     viewer(tmp_path, grid, [Picture(name, "noise", noise, np.ones((1373, 1373), bool)) for name in ("One", "Two")])
@@ -371,7 +373,7 @@ def test_a_full_tile_opens_pans_and_answers(tmp_path: Path, visit: Callable[...,
     page.mouse.up()
     x, y = page.evaluate("map.getView().getCenter()")
     assert 1000 < x - west < 2100 and 250 < south - y < 550
-    valid = np.argwhere(grid.valid[5500:5700, 5600:5800])[::4999] + np.array([5500, 5600])
+    valid = np.argwhere(grid.valid(Window(5500, 5600, 200, 200)))[::4999] + np.array([5500, 5600])
     colours = seen(page, [place(page, row, col) for row, col in valid])
     for (row, col), colour in zip(valid.tolist(), colours, strict=True):
         assert colour == CLASSES[page.evaluate("([row, col]) => grid.at(row, col).first", [row, col])].rgb

@@ -114,7 +114,7 @@ def test_few_blocks_are_read_of_a_large_tile(spec: ModelSpec, safe: Path, monkey
 
     class Large:
         name, fingerprint, offsets = "large", "0", dict[str, int]()
-        shape, region = (10980, 10980), Window(0, 0, 10980, 10980)
+        shape = (10980, 10980)
 
         def __enter__(self) -> "Large":
             return self
@@ -175,9 +175,9 @@ def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:
         return classify(safe, tmp_path, *int8, *overrides)
 
     record = run()
-    assert record["calibration"] == f"up to 8 patches of {record['tile']}"
+    assert record["range_patches"] == f"up to 8 patches of {record['tile']}"
     assert record["backend"]["precision"] == "int8"
     again = run("export.tolerance.fp16=0.02")
     assert again["grid_reused"]
-    assert again["calibration"] == record["calibration"]
+    assert again["range_patches"] == record["range_patches"]
     assert not run("quantization.patches=9")["grid_reused"]
