@@ -1,6 +1,6 @@
 """Make the class map of a Sentinel-2 product with an exported model, by the rules of methods.md.
 
-`python reproduce.py PRODUCT MODEL.onnx CLASSES.tif` takes a .SAFE or a folder of bands; a full tile needs 6 GB of memory.
+`python reproduce.py PRODUCT MODEL.onnx CLASSES.tif` takes a .SAFE or a folder of bands; a full tile needs 6 GB of RAM.
 """
 
 import argparse
