@@ -21,7 +21,7 @@ for name in ("product", "model", "classes"):
 parser.add_argument("--probs", help=".npy file for the probability of every class")
 parser.add_argument("--offset", type=int, help="added to the numbers of bands for which the XML lists none")
 parser.add_argument("--mask", type=int, nargs="*", default=[], help="classes of the SCL that are invalid")
-parser.add_argument("--saturated", choices=("invalid", "keep"), default="invalid")
+parser.add_argument("--saturated", choices=("mask", "keep"), default="mask")
 parser.add_argument("--stride", type=int, default=60)
 parser.add_argument("--blend", choices=WINDOWS, default="sin2")
 parser.add_argument("--min-valid", type=float, default=0.5)
@@ -44,7 +44,7 @@ first = min((sources[band] for band in sorted(bands)), key=lambda source: source
 height, width = (n * round(first.res[0] / 10) for n in first.shape)
 pixels, numbers = np.zeros((len(sources), height, width), np.uint16), np.arange(65536)
 for target, (band, source) in zip(pixels, sources.items(), strict=True):
-    invalid = args.mask if band == "SCL" else [0, source.nodata or 0, 65535 if args.saturated == "invalid" else 0]
+    invalid = args.mask if band == "SCL" else [0, source.nodata or 0, 65535 if args.saturated == "mask" else 0]
     model_dn = 1 if band == "SCL" else np.clip(np.rint((numbers + offsets.get(band, args.offset)) * scale), 1, 65535)
     table = np.where(np.isin(numbers, invalid), 0, model_dn).astype(np.uint16)
     shifts = (source.transform.f - first.transform.f, first.transform.c - source.transform.c)  # metres south, east

@@ -1,6 +1,7 @@
 """The script of the methods page makes the same map as benexp, without it."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import rasterio
 
 from benexp.cli.app import main
 from benexp.demo.product import write_product
+from benexp.models.statistics import MEANS, STDS
 from tests.products.builders import ORIGIN, RESOLUTIONS, TEN, write_folder, write_safe
 from tests.tasks.runs import FAST
 
@@ -82,20 +84,23 @@ def assert_same(product: Path, model: Path, tmp_path: Path, settings: Mapping[st
 
 @pytest.fixture(scope="module")
 def folder(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same numbers in a folder without XML: a corner without data, saturated and dark blocks, a misplaced band."""
+    """The same numbers in a folder without XML: a corner without data, which leaves half of the first patch,
+    saturated and dark blocks, a declared nodata value, a misplaced band."""
     arrays = stored(product)
     scl = arrays.pop("SCL")
     for band, array in arrays.items():
-        side = 100 * 10 // RESOLUTIONS[band]
-        array[:side, -side:] = 0
+        side = 1200 // RESOLUTIONS[band]
+        array[: side // 2, :side] = 0
         array[-side:, :side] = np.where(array[-side:, :side] > 0, 900, 0)
     arrays["B04"][200:230, 150:210] = 65535
     arrays["B11"][40:70, 60:80] = 0
+    arrays["B05"][80:90, 100:110] = 7
     return write_folder(
         tmp_path_factory.mktemp("folder") / "bands",
         arrays=arrays,
         scl=scl,
-        origins={"B12": (ORIGIN[0] + 10, ORIGIN[1] - 10)},
+        origins={"B12": (ORIGIN[0] - 6, ORIGIN[1] + 10)},
+        nodata=7,
     )
 
 
@@ -115,7 +120,8 @@ def test_a_safe_with_an_offset(product: Path, model: Path, tmp_path: Path) -> No
 )
 def test_a_folder_of_bands(folder: Path, model: Path, tmp_path: Path, settings: dict[str, str]) -> None:
     missing = assert_same(folder, model, tmp_path, {"offset=-1000": "--offset -1000", **settings})
-    assert missing[:60, -60:].all() and missing[100:130, 130:150].all()  # no data in any band; none in B11
+    assert missing[:60, :120].all()  # no data in any band
+    assert missing[100:130, 130:150].all() and missing[170, 210]  # none in B11; none in B05
     assert missing[210, 180] == ("saturated=keep" not in settings)
     assert 0 < missing.mean() < 0.9
 
@@ -126,6 +132,23 @@ def test_other_units_and_an_odd_size(product: Path, model: Path, tmp_path: Path)
               for band, array in stored(product).items() if band != "SCL"}  # fmt: skip
     halved = write_safe(tmp_path, arrays=arrays, offset=-500, quantification=5000)
     assert_same(halved, model, tmp_path, {})
+
+
+def test_the_page_has_the_statistics_that_models_are_given() -> None:
+    rows = re.findall(r"^\| (B\w\w) \| ([\d.]+) \| ([\d.]+) \|$", (DOCS / "methods.md").read_text(), re.MULTILINE)
+    assert {band: (float(mean), float(std)) for band, mean, std in rows} == {
+        band: (MEANS[band], STDS[band]) for band in MEANS if band.startswith("B")
+    }
+
+
+def test_the_page_names_files_that_exist() -> None:
+    named = re.findall(r"^\((`.*`)\)$", (DOCS / "methods.md").read_text(), re.MULTILINE)
+    assert len(named) == 10
+    for line in named:
+        for group in line.split("; "):
+            first, *others = re.findall(r"`([^`]+)`", group)
+            for file in (first, *(f"{Path(first).parent}/{other}" if "/" not in other else other for other in others)):
+                assert (DOCS.parent / file).is_file(), file
 
 
 def test_the_script_is_short_and_stands_alone() -> None:
