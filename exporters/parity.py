@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benexp.core.cache import SCRATCH, remove_scratch
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import seal
+from benexp.models.embedded_hash import embed_hash
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 
@@ -102,7 +102,7 @@ def export_checked(
 ) -> dict[str, Any]:
     """Build an artefact beside `path`, compare it with `reference`, and only then give it its name.
 
-    `build` writes the file it is given and may write others of the same stem, and is followed by the seal; `load` makes
+    `build` writes the file it is given and may write others of the same stem, then the hash is embedded; `load` makes
     the file answer. The report with `about`, in which `reference` stands in words, is returned and written to
     `<stem>.parity.json`.
 
@@ -117,7 +117,7 @@ def export_checked(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=SCRATCH) as scratch:
         made = Path(scratch) / path.name
         build(made)
-        seal(made)
+        embed_hash(made)
         answer = load(made)
         report = {**about, **compare(reference, answer, patches, tolerance, decides)}
         if not report["passed"]:

@@ -18,7 +18,7 @@ from typing import Any
 from benexp.core.cache import SCRATCH, cache_folder
 from benexp.core.errors import BenexpError
 from benexp.core.tensorrt import WORKSPACE_GB, Gpu, TensorrtEngine, failed, gpu_name, library, logger
-from benexp.models.embedded_hash import BIN_HASH, seal
+from benexp.models.embedded_hash import BIN_HASH, embed_hash
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
@@ -113,7 +113,7 @@ def export_unchecked(spec: ModelSpec, path: Path, precision: str) -> dict[str, A
         write_onnx(load_classifier(spec, precision), spec, made, to_metadata(spec, precision), None)
         if precision == "bf16":
             _round_folded_weights(made)
-        seal(made)
+        embed_hash(made)
     return {"precision": precision}
 
 

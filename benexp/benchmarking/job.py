@@ -15,9 +15,9 @@ from benexp.config.schema import Config
 from benexp.mapping.layers import Layer
 from benexp.measure.environment import environment
 from benexp.models.spec import ModelSpec
-from benexp.records.benchmark import STAGES, earlier_report, write_report
 from benexp.records.job import JobReport, Status
 from benexp.records.names import PAGE, REPORT, TABLE
+from benexp.records.report_files import STAGES, earlier_report, write_report
 from benexp.records.tile import DoneTile, FailedTile, TileRecord
 from benexp.report.benchmark_page import write_page
 from benexp.report.collection import write_collection

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benexp.cli.interrupts import GOES_ON, raise_interrupts
 from benexp.config.groups import groups
+from benexp.config.schema import RENAMED
 from benexp.core.errors import BenexpError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def _run(
         folder = folder / "jobs" / config_hash(config)[:12] / repeat
     config.output_folder = str(folder)
     if config.task.name not in groups()["task"]:
+        if present := RENAMED.get(f"task={config.task.name}"):
+            raise BenexpError(f"task.name={config.task.name} is now {present}")
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
     sweep = Path(composed.output_folder) if in_sweep else None
     task = importlib.import_module(f"benexp.tasks.{config.task.name}")

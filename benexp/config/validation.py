@@ -74,6 +74,14 @@ def _is_number(item: Any) -> bool:
     return type(item) in (int, float)
 
 
+def _keys_of(group: str) -> list[str]:
+    """The keys of a group of the schema, such as `execution.slurm`; of the whole schema where `group` is empty."""
+    kind: type[Any] = Config
+    for name in filter(None, group.split(".")):
+        kind = get_type_hints(kind)[name]
+    return [one.name for one in dataclasses.fields(kind)]
+
+
 def _message(error: OmegaConfBaseException, composed: DictConfig) -> str:
     """One line about an error of omegaconf: the key, what it got and what it takes."""
     key = error.full_key or "the configuration"
@@ -89,6 +97,5 @@ def _message(error: OmegaConfBaseException, composed: DictConfig) -> str:
         if str(key) in RENAMED:
             return f"{key} is now {RENAMED[str(key)]}"
         parent = str(key).rpartition(".")[0]
-        siblings = OmegaConf.select(OmegaConf.structured(Config), parent) if parent else OmegaConf.structured(Config)
-        return f"unknown key {key}: {parent or 'the configuration'} takes {', '.join(map(str, siblings or ()))}"
+        return f"unknown key {key}: {parent or 'the configuration'} takes {', '.join(_keys_of(parent))}"
     return f"{key}={got}: {what}"

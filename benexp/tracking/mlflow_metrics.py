@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from benexp.benchmarking.labels import flat
-from benexp.records.benchmark import PERCENTILES, STAGES
 from benexp.records.job import JobReport
+from benexp.records.report_files import PERCENTILES, STAGES
 from benexp.records.sweep import SweepReport
 from benexp.records.tile import DoneTile
 from benexp.tracking.sent_records import Record

@@ -13,9 +13,9 @@ import msgspec
 
 from benexp.core.errors import BenexpError
 from benexp.core.files import replacing
-from benexp.records.benchmark import read_report
 from benexp.records.job import JobReport
 from benexp.records.names import COMPARISON, EVALUATION, JOBS, PARITY, REPORT, RUN
+from benexp.records.report_files import read_report
 from benexp.records.storage import to_json
 from benexp.records.sweep import SweepReport
 

@@ -76,6 +76,8 @@ MISTAKES = [
     ("calibration.patches=4", "calibration.patches is now quantization.patches"),
     ("++calibration.patches=4", "calibration is now quantization"),
     ("task=report", "task=report is now task=upload"),
+    ("task.name=report", "task.name=report is now task=upload"),
+    ("+quantization.patchs=3", "unknown key quantization.patchs: quantization takes patches"),
     ("quantization.patches=0", "quantization.patches=0: takes a whole number from 1 to 65536"),
     ("execution.name=cloud", "execution.name=cloud: takes local, dask"),
 ]

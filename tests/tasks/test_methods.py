@@ -15,7 +15,7 @@ import rasterio
 
 from benexp.cli.app import main
 from benexp.demo.product import write_product
-from benexp.models.statistics import MEANS, STDS
+from benexp.models.band_statistics import MEANS, STDS
 from tests.products.builders import ORIGIN, RESOLUTIONS, TEN, write_folder, write_safe
 from tests.tasks.runs import FAST
 
