@@ -31,7 +31,8 @@ bands, means, size, names = (json.loads(about[f"benexp.{key}"]) for key in ("ban
 sources = {}
 for band in [*bands, *(["SCL"] if args.mask else [])]:
     found = [p for p in args.product.rglob("*") if re.match(rf"(?!MSK_)(.*_)?{band}(_\d0m)?\.(jp2|tiff?)$", p.name)]
-    sources[band] = min(map(rasterio.open, found), key=lambda source: source.res)
+    with rasterio.Env(GDAL_PAM_ENABLED=False):  # no .aux.xml beside a file
+        sources[band] = min(map(rasterio.open, found), key=lambda source: source.res)
 xml = [node for path in args.product.glob("*MTD_MSIL*.xml") for node in ElementTree.parse(path).iter()]
 offsets = {IDS[int(n.get("band_id"))]: round(float(n.text)) for n in xml if n.tag.endswith("_ADD_OFFSET")}
 if args.offset is None and not offsets.keys() >= set(bands):

@@ -127,11 +127,16 @@ def test_a_folder_of_bands(folder: Path, model: Path, tmp_path: Path, settings: 
     assert 0 < missing.mean() < 0.9
 
 
-def test_other_units_and_an_odd_size(product: Path, model: Path, tmp_path: Path) -> None:
+def test_other_units_an_odd_size_and_a_sidecar(product: Path, model: Path, tmp_path: Path) -> None:
     shapes = {10: (251, 353), 20: (126, 177)}
     arrays = {band: array[: shapes[RESOLUTIONS[band]][0], : shapes[RESOLUTIONS[band]][1]] // 2
               for band, array in stored(product).items() if band != "SCL"}  # fmt: skip
     halved = write_safe(tmp_path, arrays=arrays, offset=-500, quantification=5000)
+    red = next(halved.rglob("*_B04_10m.jp2"))
+    common = int(np.bincount(arrays["B04"][arrays["B04"] > 0]).argmax())
+    red.with_name(f"{red.name}.aux.xml").write_text(
+        f'<PAMDataset><PAMRasterBand band="1"><NoDataValue>{common}</NoDataValue></PAMRasterBand></PAMDataset>'
+    )
     assert_same(halved, model, tmp_path, {})
 
 
