@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("benexp")
 
 WORKSPACE_GB = 4.0
-"""GPU memory (GiB) that TensorRT may take for scratch while it builds and runs, unless told otherwise."""
+"""GPU memory (GiB) that TensorRT may take for scratch while it builds and runs, by default."""
 DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13")
-"""What installs the module: the second is what the first stands for."""
+"""The distributions that install the module: the second is what the first stands for."""
 NO_FALLBACK = "backend.allow_fallback changes nothing here, since nothing else runs a TensorRT engine"
 
 
@@ -53,7 +53,7 @@ def library() -> Any:
 
 
 def gpu_name(device: "torch.device | None" = None) -> str:
-    """What an engine is built for: `<name>, compute capability <x.y>` of a GPU, else of torch's current one."""
+    """The GPU that an engine is built for: `<name>, compute capability <x.y>` of a GPU, else of torch's current one."""
     import torch
 
     major, minor = torch.cuda.get_device_capability(device)
