@@ -81,7 +81,7 @@ def test_over_tolerance_leaves_the_file_of_before_and_the_worst_patch(
     before = path.read_bytes()
     arguments = ["task=export", "model=demo", f"output_folder={path.parent}", "export.tolerance.fp32=1e-12"]
     assert main(arguments) == 1
-    assert f"the patch that tells most is in {path.with_suffix('.worst.npz')}" in caplog.text
+    assert f"the patch that differs most is in {path.with_suffix('.worst.npz')}" in caplog.text
     assert path.read_bytes() == before
     assert f"the older {path} is still there, unchanged" in caplog.text
     path.with_suffix(".worst.npz").unlink()
