@@ -38,7 +38,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def engine_key() -> tuple[str, str]:
-    """What an engine holds for beside its model: TensorRT's version and the kind of GPU."""
+    """The key of an engine beside its model: TensorRT's version and the kind of GPU."""
     return library().__version__, gpu_name()
 
 
@@ -153,7 +153,7 @@ def trtexec_command(
 
 
 def timing_cache(version: str, gpu: str) -> Path:
-    """Where TensorRT's measurements of kernels are kept, so that the next engine for this GPU is built faster."""
+    """The file of TensorRT's measurements of kernels, kept so that the next engine for this GPU is built faster."""
     plain = re.sub(r"[^\w.]+", "_", f"{gpu}-{version}")
     return cache_folder() / "tensorrt" / f"{plain}.timing"
 
@@ -171,7 +171,7 @@ def _plan(source: Path, shape: list[int], precision: str, workspace_gb: float, t
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(workspace_gb * 2**30))
     if precision == "fp32":
-        # Rounds convolutions to 10 bits unless told otherwise, and would still be called fp32.
+        # Rounds convolutions to 10 bits by default, and would still be called fp32.
         config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     profile.set_shape("patches", tuple(shape), tuple(shape), tuple(shape))
