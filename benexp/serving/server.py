@@ -267,10 +267,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", tag)
         self.send_header("Last-Modified", changed)
         self.end_headers()
-        if self.command == "GET" and stop > start:
-            if self.connection.sendfile(file, start, stop - start) < stop - start:
-                # It became shorter meanwhile: the missing bytes must not be taken from the next answer.
-                self.close_connection = True
+        sent = self.connection.sendfile(file, start, stop - start) if self.command == "GET" and stop > start else None
+        if sent is not None and sent < stop - start:
+            # It became shorter meanwhile: the missing bytes must not be taken from the next answer.
+            self.close_connection = True
 
     def _refuse(self, status: HTTPStatus, why: str = "", **headers: str) -> None:
         text = f"{status.value} {status.phrase}{why and ': '}{why}\n".encode()
