@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.core.cache import SCRATCH, remove_scratch
+from benexp.core.disk_limits import limits_named
 from benexp.core.errors import BenexpError
 from benexp.models.embedded_hash import embed_hash
 from benexp.models.spec import ModelSpec
@@ -116,8 +117,9 @@ def export_checked(
     # A folder of its own, so that two processes exporting at once write to different files.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=SCRATCH) as scratch:
         made = Path(scratch) / path.name
-        build(made)
-        embed_hash(made)
+        with limits_named(made, path):
+            build(made)
+            embed_hash(made)
         answer = load(made)
         report = {**about, **compare(reference, answer, patches, tolerance, decides)}
         if not report["passed"]:
