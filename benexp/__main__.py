@@ -2,9 +2,12 @@
 
 import sys
 
+from benexp.cli.interrupts import install
+
 
 def main() -> None:
     """Answer `--help` without composing anything; otherwise run the task."""
+    install()
     if {"-h", "--help"} & set(sys.argv[1:]):
         from benexp.cli.help import help_text
 

@@ -112,13 +112,18 @@ def normalised(
     """
     import torch
 
-    pixels = found.pixels.to(torch.float32)
-    mean, std = (torch.tensor(v, dtype=torch.float32, device=pixels.device)[:, None, None] for v in (means, stds))
-    pixels = (pixels - mean).div_(std)
-    if found.valid is not None:
-        pixels.masked_fill_(~found.valid, 0)
-    pixels = pixels.permute(1, 2, 0).to(dtype, memory_format=torch.contiguous_format).contiguous()
-    return pixels.unfold(0, patch_size, 1).unfold(1, patch_size, 1)
+    bands, height, width = found.pixels.shape
+    device = found.pixels.device
+    # On the device: by a number of Python's, CUDA would multiply with its reciprocal, with another rounding.
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=device) for values in (means, stds))
+    ready = torch.empty((height, width, bands), dtype=dtype, device=device)
+    # Band by band, so that no second chunk of fp32 is held.
+    for band in range(bands):
+        plane = (found.pixels[band].to(torch.float32) - mean[band]).div_(std[band])
+        if found.valid is not None:
+            plane.masked_fill_(~found.valid, 0)
+        ready[:, :, band] = plane
+    return ready.unfold(0, patch_size, 1).unfold(1, patch_size, 1)
 
 
 def cut_batches(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from benexp.cli import interrupts
 from benexp.cli.wording import FULL_ERROR, OPTUNA, error_message
 from benexp.config.groups import conf_folder
 from benexp.config.quoting import quote
@@ -20,7 +21,7 @@ FOR_OPTUNA = ("hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1", "hyd
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line. Returns 0, 1 where anything failed, or 130 after an interrupt."""
+    """Run the command line. Returns 0, 1 where anything failed, 130 after Ctrl-C, or 143 after SIGTERM."""
     set_up_logging()
 
     import hydra
@@ -40,22 +41,26 @@ def main(arguments: Sequence[str]) -> int:
         sys.argv[1:] = sorted(given, key=lambda argument: argument not in SWEEP)
         with _exceptions_from_hydra():
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(runner)()
-    except KeyboardInterrupt:
-        log.error("interrupted")
-        interrupt_launched_jobs()
-        code = 130
     except SweepRefusedError as refused:
         log.error("%s", refused)
         code = 1
-    except Exception as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupts.is_interrupt(error):
+            interrupts.end_at_once()  # also a second one
+            log.error("%s", interrupts.message(error))
+            interrupt_launched_jobs()
+            code = interrupts.exit_code()
+        elif debug:
             raise
-        log.error("%s", error_message(error, composing=True))
-        code = 1
-    ended = [report_sweep(sweep, runner.sweep, began, interrupted=code == 130) for sweep in started_sweeps]
+        else:
+            log.error("%s", error_message(error, composing=True))
+            code = 1
+    interrupts.end_at_once()
+    interrupted = code > 1
+    ended = [report_sweep(sweep, runner.sweep, began, interrupted) for sweep in started_sweeps]
     well = all(ended) and all(outcome.status == "done" for outcome in runner.single_outcomes)
     code = code or (0 if well else 1)
-    close_sweeps("interrupted" if code == 130 else "failed" if code else "done")
+    close_sweeps("interrupted" if interrupted else "failed" if code else "done")
     return code
 
 

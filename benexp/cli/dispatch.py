@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benexp.cli.interrupts import GOES_ON, raise_interrupts
 from benexp.config.groups import groups
 from benexp.core.errors import BenexpError
 
@@ -39,6 +41,7 @@ def _run(
 ) -> Sequence[Any]:
     from benexp.config.hashing import config_hash
     from benexp.config.validation import check
+    from benexp.mapping.resume import is_work_kept
     from benexp.tracking.recorder_client import tracked
 
     config = check(composed)
@@ -51,9 +54,15 @@ def _run(
     if config.task.name not in groups()["task"]:
         raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
     sweep = Path(composed.output_folder) if in_sweep else None
+    task = importlib.import_module(f"benexp.tasks.{config.task.name}")
+    raise_interrupts()
     # The failure is reported inside `tracked`, too, so that the report is there when the record goes to MLflow.
-    with tracked(config, overrides, sweep), _failure_reported(composed, overrides, in_sweep):
-        records: Sequence[Any] = importlib.import_module(f"benexp.tasks.{config.task.name}").run(
-            config, overrides, show
-        )
+    began = time.time()
+    try:
+        with tracked(config, overrides, sweep), _failure_reported(composed, overrides, in_sweep):
+            records: Sequence[Any] = task.run(config, overrides, show)
+    except KeyboardInterrupt as interrupt:
+        if not in_sweep and config.resume and is_work_kept(folder, began):
+            interrupt.add_note(GOES_ON)
+        raise
     return records

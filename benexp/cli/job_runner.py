@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from benexp.cli.dispatch import run
+from benexp.cli.interrupts import is_interrupt
 from benexp.cli.sweep_overrides import SweepOverrides, given_overrides
 from benexp.cli.sweep_start import StartedSweep, started_sweeps
 from benexp.cli.wording import FULL_ERROR, error_message
@@ -66,6 +67,8 @@ class JobRunner:
                 records = run(composed, outcome.overrides, print_text, in_sweep=in_sweep)
             outcome = replace(outcome, status="done", objective=_objective(records))
         except Exception as error:
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
             if self.debug and not isinstance(error, BenexpError):
                 raise
             outcome = replace(outcome, status="failed", error=error_message(error), logged=in_command)

@@ -11,6 +11,7 @@ import psutil
 from omegaconf import OmegaConf
 
 from benexp.benchmarking.child_process import PATIENCE
+from benexp.cli.interrupts import GOES_ON
 from benexp.cli.sweep_start import StartedSweep
 from benexp.core.console import print_text
 from benexp.records.job_outcome import JobOutcome, read_outcomes
@@ -70,7 +71,7 @@ def _report_outcomes(outcomes: Sequence[JobOutcome], asked: int | None, interrup
         if interrupted:
             counts["interrupted"] = counts.pop("unfinished", 0)
             counts["not begun"] = (asked or 0) - len(outcomes)
-            hint = "; the same command goes on from here"
+            hint = f"; {GOES_ON}"
         parts = (f"{count} {status}" for status, count in sorted(counts.items()) if count > 0)
         print_text(f"jobs: {', '.join(parts)}{hint}")
 

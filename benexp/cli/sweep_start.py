@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from benexp.benchmarking.ceilings import FOLDER as CEILINGS
+from benexp.cli.interrupts import raise_interrupts
 from benexp.cli.sweep_overrides import SweepOverrides, put_repeats_outermost, sweep_overrides
 from benexp.config.concurrent_jobs import starts_concurrently
 
@@ -40,6 +41,7 @@ class SweepStart(Callback):
         overrides = sweep_overrides(config.hydra)
         if refusal := overrides.refusal(config.task.name):
             raise SweepRefusedError(refusal)
+        raise_interrupts()
         started_sweeps.append(StartedSweep(Path(config.output_folder), Path(config.hydra.sweep.dir), overrides))
         put_repeats_outermost(config.hydra)
         if config.task.name == "benchmark" and not config.resume and not config.dry_run:

@@ -52,11 +52,12 @@ class Comparison:
         plan, (product,) = self.plan, self.plan.products
         with open_input(product, plan.reading, plan.spec.bands) as tile:
             region = region_of(tile, plan.region)
-            folder = results_folder(plan, region, tile_folder(plan.output_folder, product, tile))
+            tiles = tile_folder(plan.output_folder, product, tile)
+            folder = results_folder(plan, region, tiles)
             # Not beside the first backend, as classify does: it would take cores from that one alone.
             check_integrity(tile.product, plan.integrity, plan.spec.bands)
             self._try_all()
-            with output_folder(folder), staging(folder) as unfinished:
+            with output_folder(tiles), output_folder(folder), staging(folder) as unfinished:
                 record, files = self._compare(region, unfinished)
                 record = dataclasses.replace(record, files={path.name: describe_file(path) for path in files})
                 publish(files, folder, record, COMPARISON)

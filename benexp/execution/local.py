@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
@@ -86,8 +86,10 @@ class LocalPool:
         while under_way or (queue and not killed):
             while queue and not killed and len(under_way) < at_once:
                 number = queue.popleft()
+                pool = self._started()
                 try:
-                    under_way[self._started().submit(_work, method, calls[number])] = number
+                    with _interrupts_blocked():
+                        under_way[pool.submit(_work, method, calls[number])] = number
                 except BrokenProcessPool:
                     killed.append(number)  # an idle one died
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -118,6 +120,16 @@ class LocalPool:
                 if isinstance(process, _Worker):
                     process.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back from processes that are started in the block, which inherit this, until `_begin` ignores it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _deadly() -> BenexpError:

@@ -92,5 +92,11 @@ class KeptChunks:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def is_work_kept(output_folder: Path, since: float) -> bool:
+    """True where runs into `output_folder` left chunks, or saved a grid after `since` (seconds since 1970)."""
+    grids = (path.stat().st_mtime >= since for path in output_folder.glob("*/*_grid.npz"))
+    return any(output_folder.glob(f"*/{PREFIX}*")) or any(output_folder.glob(f"*/*/{PREFIX}*")) or any(grids)
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]

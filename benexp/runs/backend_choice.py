@@ -28,6 +28,10 @@ class BackendChoice:
     settings: Mapping[str, Any]
     """With `_target_`, as in the configuration."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers import the class by `_target_`: a class that a function made has no name that pickle finds.
+        return choose_backend, (dict(self.settings),)
+
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of the class."""

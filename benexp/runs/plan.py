@@ -50,6 +50,13 @@ class RunPlan:
     integrity: str
     resume: bool
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers build the layers anew: a user's function may be a lambda, which pickle refuses.
+        return {name: value for name, value in vars(self).items() if name != "layers"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, layers=tuple(layers.build(state["asked"]["layers"], NAMES)))
+
     def make_artefact(self) -> None:
         """Export the file that the backend runs, where the cache lacks it."""
         self.backend.make_artefact(self.spec, self.tolerances, self.range_patches)

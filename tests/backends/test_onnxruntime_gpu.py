@@ -301,3 +301,13 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
         answer = backend.classify(CHUNK, VALID, ORIGINS)
     assert np.array_equal(answer, expected)
     assert backend.describe()["batch_size"] == 2
+
+
+def test_warnings_about_devices_of_plugins_are_kept_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[int] = []
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("no libcublas"), raising=False)
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", levels.append)
+    OnnxRuntimeCudaBackend._find_libraries()
+    # Errors and worse.
+    assert levels == [3]

@@ -32,6 +32,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_it_is_an_l2a_product_with_an_offset(product: tuple[Path, Path]) -> None:
     found = open_product(product[0])
     assert found.level == "L2A"
+    assert found.simulated and "no Copernicus" in found.attribution
     with open_tile(found, BANDS) as tile:
         assert tile.shape == (480, 480)
         assert set(tile.offsets.values()) == {-1000}

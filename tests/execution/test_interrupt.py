@@ -25,9 +25,19 @@ def _group(process: psutil.Process) -> int | None:
         return None
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("execution", ["local", "dask"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+LONG = pytest.mark.long
+STOPS = [
+    ("local", signal.SIGTERM),
+    pytest.param("local", signal.SIGINT, marks=LONG),
+    pytest.param("local", signal.SIGKILL, marks=LONG),
+    pytest.param("dask", signal.SIGTERM, marks=LONG),
+    pytest.param("dask", signal.SIGINT, marks=LONG),
+    pytest.param("dask", signal.SIGKILL, marks=LONG),
+]
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
+
+
+@pytest.mark.parametrize(("execution", "number"), STOPS)
 def test_no_worker_is_left(execution: str, number: signal.Signals, notes: Path, tmp_path: Path) -> None:
     (notes / "slow").touch()
     for name in ("a", "b"):
@@ -47,17 +57,17 @@ def test_no_worker_is_left(execution: str, number: signal.Signals, notes: Path, 
     while len(list((tmp_path / "out").glob("*/.chunks-*"))) < 2:
         time.sleep(0.1)
         assert process.poll() is None
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
+    if number == signal.SIGKILL:
         process.kill()
+    else:
+        os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     end = time.monotonic() + 30
     while _in_group(process.pid) and time.monotonic() < end:
         time.sleep(0.1)
     assert not _in_group(process.pid)
-    if number == signal.SIGINT:
-        assert said.splitlines()[-1] == "benexp: error: interrupted"
+    if number in WORDS:
+        assert said.splitlines()[-1] == f"benexp: error: {WORDS[number]}; the same command goes on from here"
         assert "Traceback" not in said and "leaked" not in said
     assert not list((tmp_path / "out").glob("*/run.json"))

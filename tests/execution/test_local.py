@@ -15,6 +15,17 @@ from benexp.execution.local import RETRIES, LocalPool
 from tests.execution.troubles import ASKED, files, noted
 from tests.products.builders import random_arrays, write_folder
 
+PARTS = """
+from tests.execution.troubles import Troubled
+def make(scale):
+    class Made(Troubled):
+        def _infer(self, patches):
+            return super()._infer(patches) * scale
+    return Made
+Made = make(0.5)
+water = lambda probabilities, names: probabilities[17:].max(axis=0)
+"""
+
 
 @pytest.fixture(scope="module")
 def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,6 +64,22 @@ def test_two_processes_make_the_same_files_also_where_one_is_killed(
         assert files(tmp_path / "two" / name) == files(tmp_path / "one" / name)
     one, two = ((tmp_path / which / "collection.json").read_text() for which in ("one", "two"))
     assert one == two
+
+
+def test_workers_take_lambdas_and_classes_that_functions_made(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("a", "b"):
+        shutil.copytree(products / name, tmp_path / "products" / name)
+    mine = ("backend._target_=my_parts.Made", "backend.batch_size=4", "layers.extra.water.function=my_parts.water")
+    asked = [f"input_dir={tmp_path / 'products'}", "offset=none", *ASKED, *mine]
+    assert main([*asked, f"output_folder={tmp_path / 'two'}", "execution.workers=2"]) == 0
+    assert main([*asked, f"output_folder={tmp_path / 'one'}"]) == 0
+    for name in ("a", "b"):
+        assert f"{name}_water.tif" in (made := files(tmp_path / "two" / name))
+        assert made == files(tmp_path / "one" / name)
 
 
 @pytest.mark.long

@@ -172,3 +172,13 @@ def test_the_offset_is_known_to_be_none_before_baseline_four_only() -> None:
     assert no_offset("04.00") is None
     assert no_offset("05.09") is None
     assert no_offset(None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "simulated"), [("Sentinel-2B", False), ("none: made up", True), ("Sentinel-3A", True), (None, False)]
+)
+def test_a_spacecraft_that_is_no_sentinel_2_makes_a_simulated_product(name: str | None, simulated: bool) -> None:
+    xml = mtd_xml("L2A", "X", "0400", -1000, 10000)
+    if name:
+        xml = xml.replace("</Product_Info>", f"<SPACECRAFT_NAME>{name}</SPACECRAFT_NAME></Product_Info>")
+    assert parse(xml).simulated == simulated

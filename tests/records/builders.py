@@ -8,7 +8,7 @@ from benexp.measure.environment import environment
 from benexp.records.figures import Interval, Totals, UsageSummary
 from benexp.records.job import JobReport, Measurements, Startup, totals_of
 from benexp.records.model import ModelRecord
-from benexp.records.run import FileRecord, GridOrigin, PatchCounts, RunRecord
+from benexp.records.run import EffectiveResolution, FileRecord, GridOrigin, PatchCounts, PixelCounts, RunRecord
 from benexp.records.sweep import Configuration, Recommended, SweepReport
 from benexp.records.tile import DoneTile, FailedTile, TileRecord
 
@@ -113,11 +113,14 @@ def run_record(**changes: Any) -> RunRecord:
     fields: dict[str, Any] = {
         **{"tile": "T33UUP", "product": "/data/T33UUP.SAFE", "shape": (150, 200), "crs": "EPSG:32633"},
         **{"region": None, "tile_shape": (150, 200), "folder": "T33UUP"},
+        **{"sensed": "2023-06-15T10:30:07.000Z", "simulated": False},
+        "attribution": "Contains modified Copernicus Sentinel data 2023",
+        **{"resolution": EffectiveResolution(1200, 600), "pixels": PixelCounts.of(30000, 29000, 28000)},
         "transform": (10.0, 0.0, 600000.0, 0.0, -10.0, 5300040.0),
         **{"command": "benexp 'tile_folder=/data/x y'", "config": {"chunking": chunking}},
         **{"config_hash": "0123456789abcdef", "model": model_record(), "offsets": dict.fromkeys(BANDS, 0)},
         "offset_source": "its metadata",
-        **{"patches": PatchCounts(33124, 33000), "valid_pixels": 30000, "warnings": [], "peak_memory_bytes": 10**9},
+        **{"patches": PatchCounts(33124, 33000), "valid_pixels": 29000, "warnings": [], "peak_memory_bytes": 10**9},
         **{"environment": environment(), "files": {"T33UUP_class.tif": FileRecord(1, "ef" * 32)}},
         **{"backend_name": "onnxruntime-cpu", "grid_key": "key", "grid_reused": False, "resumed_chunks": 0},
         "grid": FileRecord(7, "12" * 32),

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from benexp import BenexpError, classify
-from benexp.records.run import RunRecord
+from benexp.records.run import EffectiveResolution, PixelCounts, RunRecord
 from benexp.records.storage import json_schema, read_record, write_record
 from tests.records.builders import run_record
 
@@ -48,3 +48,13 @@ def test_what_is_no_record_of_this_version_is_refused(tmp_path: Path, change: di
         read_record(path, RunRecord)
     with pytest.raises(BenexpError, match=r"absent\.json: cannot be read: No such file"):
         read_record(tmp_path / "absent.json", RunRecord)
+
+
+def test_pixels_without_a_class_are_told_apart() -> None:
+    pixels = PixelCounts.of(all=100, valid=70, classified=55)
+    assert (pixels.not_valid, pixels.too_few_valid_around) == (30, 15)
+
+
+def test_effective_resolution_in_words() -> None:
+    assert str(EffectiveResolution(1200, 600)) == "one answer per 1.2 km patch, every 600 m"
+    assert str(EffectiveResolution(900, 1000)) == "one answer per 900 m patch, every 1 km"

@@ -27,12 +27,10 @@ LAYERS = build({"names": ["class", "entropy", "probs", "multilabel"], "probs_dty
 def record_of(tile: str = TILE, **more: Any) -> RunRecord:
     place: dict[str, Any] = {"crs": "EPSG:32631", "shape": (70, 50), "transform": TRANSFORM}
     backend = {"engine": "onnxruntime 1.31.1", "precision": "fp32", "threads": 4}
-    return run_record(tile=tile, **{**place, "backend": backend, **more})
+    return run_record(tile=tile, folder=tile, **{**place, "backend": backend, "sensed": SENSED, **more})
 
 
-def write_tile(
-    above: Path, spec: ModelSpec, tile: str = TILE, sensed: str | None = SENSED, up: bool = True, **more: Any
-) -> dict[str, Any]:
+def write_tile(above: Path, spec: ModelSpec, tile: str = TILE, up: bool = True, **more: Any) -> dict[str, Any]:
     """Write a tile's rasters, its record and the item over them; the item."""
     folder = above / tile
     folder.mkdir(exist_ok=True)
@@ -48,6 +46,6 @@ def write_tile(
     names = ("areas.csv", f"{tile}_classmap.json", "preview.png", "viewer.html", f"{tile}_grid.npz")
     write_record(folder / "run.json", record_of(tile, **more))
     path = folder / item_name(tile)
-    write_item(path, record_of(tile, **more), spec, sensed, [*files, *(folder / name for name in names)], up)
+    write_item(path, record_of(tile, **more), spec, [*files, *(folder / name for name in names)], up)
     item: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return item

@@ -2,17 +2,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benexp.core.classes import CLASSES, NODATA
 from benexp.report.preview import write_preview
+from tests.records.builders import run_record
 
 
 def page(folder: Path, class_ids: np.ndarray, title: str = "T33UUP", counts: np.ndarray | None = None) -> np.ndarray:
     """The pixels [h, w, 4] of a preview whose true colour is (10, 20, 30)."""
     rgb = np.empty((3, *class_ids.shape), np.uint8)
     rgb[:] = np.array([10, 20, 30])[:, None, None]
-    write_preview(folder / "preview.png", rgb, class_ids != NODATA, class_ids, CLASSES, title, counts)
+    if counts is None:
+        counts = np.bincount(class_ids.ravel(), minlength=256)[:19]
+    write_preview(folder / "preview.png", run_record(tile=title), rgb, class_ids != NODATA, class_ids, counts, CLASSES)
     assert [path.name for path in folder.iterdir()] == ["preview.png"]
     with Image.open(folder / "preview.png") as image:
         assert image.mode == "RGBA"
@@ -63,7 +66,20 @@ def test_any_shape_and_no_class_at_all(tmp_path: Path, shape: tuple[int, int]) -
 
 def test_panels_may_differ_in_pixels(tmp_path: Path) -> None:
     rgb, class_ids = np.zeros((3, 70, 70), np.uint8), np.zeros((69, 71), np.uint8)
-    write_preview(tmp_path / "preview.png", rgb, np.ones((70, 70), bool), class_ids, CLASSES, "x")
+    valid, counts = np.ones((70, 70), bool), np.zeros(19, np.int64)
+    write_preview(tmp_path / "preview.png", run_record(), rgb, valid, class_ids, counts, CLASSES)
+
+
+def test_what_it_states_is_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda self, at, text, *more: (texts.append(text), draw(self, at, text, *more))
+    )
+    page(tmp_path, np.zeros((9, 9), np.uint8))
+    assert "True colour, 2023-06-15" in texts
+    assert "One answer per 1.2 km patch, every 600 m. Contains modified Copernicus Sentinel data 2023" in texts
+    assert "280 of 300 ha classified; no class: 10 ha not valid, 10 ha too few valid pixels around" in texts
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:

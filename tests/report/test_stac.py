@@ -38,8 +38,30 @@ def test_item_says_where_when_and_how(write: Write) -> None:
     assert properties["proj:code"] == "EPSG:32631" and properties["proj:shape"] == [70, 50]
     assert properties["proj:bbox"] == [600000, 5699300, 600500, 5700000]
     assert properties["processing:level"] == "L4" and properties["processing:software"]["onnxruntime"] == "1.31.1"
-    assert properties["mlm:framework"] == "ONNX" and properties["mlm:hyperparameters"]["stride"] == 60
+    assert properties["benexp:parameters"]["stride"] == 60
     assert "RANDOM WEIGHTS" in properties["processing:lineage"]
+
+
+def test_item_states_how_large_an_answer_is_and_what_has_no_class(write: Write) -> None:
+    properties = write()["properties"]
+    assert (properties["gsd"], properties["benexp:answer_size"], properties["benexp:answer_spacing"]) == (10, 1200, 600)
+    counts = {"all": 30000, "valid": 29000, "classified": 28000, "not_valid": 1000, "too_few_valid_around": 1000}
+    assert properties["benexp:pixels"] == counts
+
+
+def test_the_source_is_attributed_unless_it_is_simulated(write: Write) -> None:
+    item = write()
+    assert item["properties"]["description"].endswith(" Contains modified Copernicus Sentinel data 2023.")
+    assert item["properties"]["license"] == "other"
+    (terms,) = (link for link in item["links"] if link["rel"] == "license")
+    assert terms["href"].startswith("https://sentinels.copernicus.eu/")
+    item = write(simulated=True, attribution="Made of simulated data")
+    assert "Copernicus" not in str(item) and not {"license", "platform", "constellation"} & set(item["properties"])
+    assert not [link for link in item["links"] if link["rel"] == "license"]
+
+
+def test_the_preview_is_the_thumbnail(write: Write) -> None:
+    assert write()["assets"]["preview.png"]["roles"] == ["thumbnail", "overview"]
 
 
 def test_assets_are_the_files_beside_it(write: Write, tmp_path: Path) -> None:
@@ -62,13 +84,21 @@ def test_assets_are_the_files_beside_it(write: Write, tmp_path: Path) -> None:
     assert [b["offset"] for b in item["assets"]["multilabel"]["classification:bitfields"]] == list(range(19))
 
 
-def test_the_model_is_named_by_its_place_or_its_hash(write: Write, small_model: ModelSpec) -> None:
-    asset = write()["assets"]["model.safetensors"]
-    assert asset["href"].startswith("ni:///sha-256;") and len(asset["href"]) == len("ni:///sha-256;") + 43
-    published = replace(small_model, weights="hub", source="a/b", revision="0123abc")
-    assert write(spec=published)["assets"]["model.safetensors"]["href"].endswith(
-        "a/b/resolve/0123abc/model.safetensors"
+def published(spec: ModelSpec) -> ModelSpec:
+    return replace(spec, weights="hub", source="a/b", revision="0123abc")
+
+
+def test_a_published_model_is_an_asset_and_others_are_facts(write: Write, small_model: ModelSpec) -> None:
+    item = write(spec=published(small_model))
+    assert item["assets"]["model.safetensors"]["href"] == (
+        "https://huggingface.co/a/b/resolve/0123abc/model.safetensors"
     )
+    assert item["properties"]["mlm:framework"] == "ONNX" and item["properties"]["bands"][0]["eo:common_name"] == "blue"
+    item = write()
+    assert not [name for name, asset in item["assets"].items() if not asset["href"].startswith("./")]
+    assert not [key for key in item["properties"] if key.startswith(("mlm:", "bands"))]
+    assert "eo:" not in str(item["properties"])
+    assert item["properties"]["benexp:weights_sha256"] == small_model.weights_hash
 
 
 def test_same_input_same_bytes(write: Write, tmp_path: Path) -> None:
@@ -87,7 +117,7 @@ def test_over_the_antimeridian(write: Write) -> None:
 
 
 @pytest.mark.skipif(not SCHEMAS.is_dir(), reason="the shared schemas are not here")
-@pytest.mark.parametrize("kind", ["plain", "no time, no code", "random backend", "onnx", "alone"])
+@pytest.mark.parametrize("kind", ["plain", "no time, no code", "random backend", "onnx", "alone", "published"])
 def test_item_is_valid(kind: str, write: Write, small_model: ModelSpec) -> None:
     wkt = CRS.from_proj4("+proj=tmerc +lat_0=51 +lon_0=4.5 +k=1 +x_0=600000 +y_0=5700000 +ellps=GRS80").to_wkt()
     item = {
@@ -96,9 +126,11 @@ def test_item_is_valid(kind: str, write: Write, small_model: ModelSpec) -> None:
         "random backend": lambda: write(backend={"precision": "fp32"}),
         "onnx": lambda: write(spec=replace(small_model, weights="onnx"), tile="run"),
         "alone": lambda: write(up=False),
+        "published": lambda: write(spec=published(small_model)),
     }[kind]()
     validate_core(item)
-    assert validate_extensions(item) == {"projection", "raster", "classification", "processing", "mlm"}
+    of_models = {"mlm", "eo"} if kind == "published" else set()
+    assert validate_extensions(item) == {"projection", "raster", "classification", "processing"} | of_models
     item["assets"]["class"]["classification:classes"][0]["color_hint"] = "red"
     with pytest.raises(ValidationError):
         validate_extensions(item)

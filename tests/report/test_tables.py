@@ -6,15 +6,22 @@ import pytest
 
 from benexp.core.classes import CLASSES, NAMES, named
 from benexp.core.errors import BenexpError
-from benexp.report.tables import write_areas, write_classmap
+from benexp.records.run import PixelCounts
+from benexp.report.tables import classified_text, write_areas, write_classmap
+from tests.records.builders import run_record
 
 
 def test_areas_are_hectares_and_shares_of_the_classified_area(tmp_path: Path) -> None:
     counts = np.zeros(19, np.int64)
     counts[[0, 2, 10]] = 100, 250, 50
-    write_areas(tmp_path / "areas.csv", counts, 100, CLASSES)
+    record = run_record(pixels=PixelCounts.of(500, 450, 400))
+    write_areas(tmp_path / "areas.csv", record, counts, CLASSES)
     rows = (tmp_path / "areas.csv").read_text(encoding="utf-8").splitlines()
-    assert len(rows) == 20
+    assert len(rows) == 22
+    assert rows[-2:] == ["255,no class: not valid,0.50,", "255,no class: too few valid pixels around,0.50,"]
+    assert classified_text(record) == (
+        "4 of 5 ha classified; no class: 0.5 ha not valid, 0.5 ha too few valid pixels around"
+    )
     assert rows[:4] == [
         "class_id,class_name,hectares,share",
         "0,Agro-forestry areas,1.00,0.250000",
@@ -24,7 +31,7 @@ def test_areas_are_hectares_and_shares_of_the_classified_area(tmp_path: Path) ->
 
 
 def test_areas_of_an_empty_map_are_zero(tmp_path: Path) -> None:
-    write_areas(tmp_path / "areas.csv", np.zeros(19, np.int64), 100, CLASSES)
+    write_areas(tmp_path / "areas.csv", run_record(pixels=PixelCounts.of(9, 0, 0)), np.zeros(19, np.int64), CLASSES)
     assert (tmp_path / "areas.csv").read_text(encoding="utf-8").count(",0.00,0.000000\n") == 19
 
 

@@ -57,6 +57,11 @@ def test_page_tells_what_was_run_and_found(tmp_path: Path) -> None:
         "Precision fp32",
         "infer 290.1",
         "33,000 of 33,124",
+        "200 x 150: 29,000 valid, 28,000 classified",
+        "Result: one answer per 1.2 km patch, every 600 m",
+        "Sensed 2023-06-15T10:30:07.000Z",
+        "Contains modified Copernicus Sentinel data 2023",
+        "No class: not valid 0.10 No class: too few valid pixels around 0.10",
         "1.2 MB",
         "True colour: B04, B03, B02",
     ):

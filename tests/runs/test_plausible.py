@@ -48,7 +48,7 @@ def test_a_model_that_always_says_the_same_stops_the_tile(tmp_path: Path) -> Non
     assert not files_below(tmp_path / "out"), "the chunks would make the next run fail the same way"
     # Random weights promise nothing, and null is no model.
     classify(product, tmp_path / "out", *asked, "model.weights=random")
-    classify(product, tmp_path / "out", *NULL, "offset=none")
+    classify(product, tmp_path / "null", *NULL, "offset=none")
 
 
 def test_a_model_that_was_mended_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_an_offset_left_in_and_a_dead_band_are_named(tmp_path: Path, caplog: pyt
     assert "set offset=-1000" in caplog.text
     # The saved grid remembers.
     assert classify(product, tmp_path / "out", *NULL, "offset=none")["warnings"] == record["warnings"]
-    assert not classify(product, tmp_path / "out", *NULL, "offset=-1000")["warnings"]
+    assert not classify(product, tmp_path / "applied", *NULL, "offset=-1000")["warnings"]
     arrays["B11"][:] = 7
     dead = write_folder(tmp_path / "dead", arrays=arrays, size=SIZE)
     warnings = classify(dead, tmp_path / "out", *NULL, "offset=none")["warnings"]
