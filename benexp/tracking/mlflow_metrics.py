@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+
 from benexp.benchmarking.labels import flat
 from benexp.records.benchmark import PERCENTILES, STAGES
 from benexp.records.comparison import ComparisonRecord

@@ -168,7 +168,8 @@ def _tags(record: Record) -> dict[str, str]:
         return _cut_tags(record.kind, content.status, content.environment, _known_of_job(content), content.command)
     if isinstance(content, Mapping):
         made_by = content.get("made_by") or {}
-        return _cut_tags(record.kind, "done", made_by, {"model": (made_by.get("model") or {}).get("name")}, record.command)
+        known = {"model": (made_by.get("model") or {}).get("name")}
+        return _cut_tags(record.kind, "done", made_by, known, record.command)
     return _cut_tags(record.kind, "done", content.environment, _known_of_task(content), content.command)
 
 

@@ -14,6 +14,7 @@ import pytest
 from benexp.cli.app import main
 from benexp.demo.product import write_product
 from benexp.measure.environment import environment
+from benexp.records.run import RunRecord
 from benexp.tracking import mlflow_client, recorder_client
 from benexp.tracking.mlflow_client import Destination, UnreachableError
 from benexp.tracking.sent_records import find, samples, sent
@@ -57,7 +58,8 @@ def test_without_a_server_a_run_is_complete_and_is_sent_later(
     assert known
     assert known.whole
     run = mlflow_client.import_mlflow().MlflowClient(uri).get_run(known.run_id)
-    assert run.data.tags["map_hash"] == record.content["map_hash"]
+    assert isinstance(record.content, RunRecord)
+    assert run.data.tags["map_hash"] == record.content.map_hash
     assert "system/cpu_utilization_percentage" in run.data.metrics
     assert run.info.end_time == int(record.ended * 1000)
     capsys.readouterr()
