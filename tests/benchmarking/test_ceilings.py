@@ -24,10 +24,10 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
 
     def work(module: str, request: Request) -> Iterator[dict[str, Any]]:
         """Stands in for the process that measures: models fail on the second product."""
-        without = request.config.backend["_target_"] == NULL
+        without = request.plan.backend.settings["_target_"] == NULL
         for product in request.todo:
             if without:
-                measured[request.config.chunking.chunk_size] += 1
+                measured[request.plan.chunking.chunk_size] += 1
             found: dict[str, Any] = {"status": "failed", "error": "not today"}
             if without or product.name == "a":
                 seconds = 1.0 if without else 0.5
