@@ -26,16 +26,16 @@ MACHINE: Any = environment() | {"machine": "abc", "git_revision": "1234567", "gp
 
 
 def run_record(folder: Path, **more: Any) -> Path:
-    """A tile's run.json, with a raster of 3 kB and a page beside it."""
+    """A tile's run.json, with a raster of 30 kB and a page beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a_class.tif").write_bytes(b"t" * 3000)
+    (folder / "a_class.tif").write_bytes(b"t" * 30_000)
     (folder / "viewer.html").write_text("<p>map</p>")
     fields: dict[str, Any] = {
         **{"tile": "a", "shape": (100, 200), "command": COMMAND, "config": CONFIG, "config_hash": "c", "map_hash": "5"},
         **{"patches": PatchCounts(50, 40), "peak_memory_bytes": 2 * 10**8, "environment": MACHINE},
         **{"backend": {"provider": "none"}, "model": builders.model_record(name="demo")},
         **{"seconds": 2.0, "stage_seconds": {"infer": 1.5}},
-        "files": {"a_class.tif": FileRecord(3000, ""), "viewer.html": FileRecord(10, "")},
+        "files": {"a_class.tif": FileRecord(30_000, ""), "viewer.html": FileRecord(10, "")},
     }
     path = folder / "run.json"
     write_record(path, builders.run_record(**fields | more))

@@ -107,7 +107,7 @@ def test_what_was_cut_off_is_completed_in_the_same_run(tmp_path: Path, monkeypat
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run_record(tmp_path / "a")
     (record,) = find(tmp_path)
-    destination = Destination(uri, "benexp", max_file_mb=0.002, max_run_mb=1)
+    destination = Destination(uri, "benexp", max_file_mb=0.02, max_run_mb=1)
     with monkeypatch.context() as patch:
         patch.setattr(destination, "_log_files", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(UnreachableError, match="disk full"):
