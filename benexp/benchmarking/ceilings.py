@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benexp.benchmarking.configuration_run import ConfigurationRun
-from benexp.config.hashing import config_hash
-from benexp.config.schema import Config
+from benexp.config.hashing import asked_hash
 from benexp.core.errors import BenexpError
 from benexp.core.files import locked
 from benexp.records.job import Measurements
 from benexp.records.names import JOBS
 from benexp.records.storage import read_record, write_record
+from benexp.runs.backend_choice import choose_backend
+from benexp.runs.plan import RunPlan
 
 log = logging.getLogger("benexp")
 
@@ -23,15 +24,24 @@ FOLDER = "ceilings"
 BEATEN = "measured faster than the ceiling, the same without a model: the machine was disturbed"
 
 
-def is_null(config: Config) -> bool:
-    return bool(config.backend["_target_"] == NULL)
+def is_null(plan: RunPlan) -> bool:
+    return bool(plan.backend.settings["_target_"] == NULL)
 
 
-def without_model(config: Config, output_folder: Path) -> Config:
+def without_model(plan: RunPlan, output_folder: Path) -> RunPlan:
     """The same for all backends, batch sizes and threads, which are a model's own: it measures disks, decoding and
     writing. But for the repeat: machines are not equally undisturbed all the time.
     """
-    return dataclasses.replace(config, output_folder=str(output_folder), backend={"_target_": NULL, "batch_size": 32})
+    backend = choose_backend({"_target_": NULL, "batch_size": 32})
+    asked = plan.asked | {"output_folder": str(output_folder), "backend": dict(backend.settings)}
+    return dataclasses.replace(
+        plan,
+        asked=asked,
+        config_hash=asked_hash(asked),
+        output_folder=output_folder,
+        backend=backend,
+        range_patches=None,
+    )
 
 
 def sweep_of(folder: Path) -> Path | None:
@@ -40,7 +50,7 @@ def sweep_of(folder: Path) -> Path | None:
 
 
 @contextmanager
-def shared(run: ConfigurationRun, without: Config, folder: Path) -> Iterator[None]:
+def shared(run: ConfigurationRun, folder: Path) -> Iterator[None]:
     """Hold the ceiling of the sweep that the job in `folder` is of: what it has is taken over, what is new is kept.
 
     Jobs beside this one wait meanwhile. Where there is no sweep there is nothing to share.
@@ -50,7 +60,7 @@ def shared(run: ConfigurationRun, without: Config, folder: Path) -> Iterator[Non
         yield
         return
     (sweep / FOLDER).mkdir(exist_ok=True)
-    file = sweep / FOLDER / f"{config_hash(without)[:12]}-{without.benchmark.repeat}.json"
+    file = sweep / FOLDER / f"{run.plan.config_hash[:12]}-{run.repeat}.json"
     with locked(file.with_suffix(".lock")):
         if file.exists():
             try:

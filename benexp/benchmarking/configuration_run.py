@@ -13,11 +13,9 @@ from benexp.benchmarking.child_process import ProcessDiedError, messages
 from benexp.benchmarking.code_hash import code_hash
 from benexp.benchmarking.measured_run import Request
 from benexp.config.concurrent_jobs import current_sweep
-from benexp.config.hashing import config_hash, digest
-from benexp.config.schema import Config
+from benexp.config.hashing import digest
+from benexp.config.schema import Benchmark
 from benexp.core.errors import BenexpError, one_line
-from benexp.mapping.layers import Layer
-from benexp.models.spec import ModelSpec
 from benexp.products.region import region_of
 from benexp.records.figures import Estimate
 from benexp.records.job import Measurements, Startup, totals_of
@@ -25,64 +23,52 @@ from benexp.records.names import RUN
 from benexp.records.run import RunRecord
 from benexp.records.storage import read_record
 from benexp.records.tile import DoneTile, FailedTile, KnownTile, TileRecord, tile_record
-from benexp.runs.backend_choice import choose_backend
 from benexp.runs.estimate import estimate
-from benexp.runs.inputs import Reading, open_input
-from benexp.runs.plan import plan_run
+from benexp.runs.inputs import open_input
+from benexp.runs.plan import RunPlan
 
 log = logging.getLogger("benexp")
 
 
 class ConfigurationRun:
-    """One configuration over all products, with the records of those that are done or have failed.
+    """One configuration over all its products, with the records of those that are done or have failed.
 
     `surroundings` are the other facts that times depend on: they are measured again where these have changed.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        overrides: Sequence[str],
-        spec: ModelSpec,
-        layers: Sequence[Layer],
-        found: Sequence[Path],
-        surroundings: Mapping[str, Any],
-    ) -> None:
-        self._config = config
-        self._backend = choose_backend(config.backend)
-        self._overrides = overrides
-        self._spec = spec
-        self._layers = layers
-        self._found = found
+    def __init__(self, plan: RunPlan, asked: Benchmark, surroundings: Mapping[str, Any]) -> None:
+        self.plan, self.repeat = plan, asked.repeat
+        self._warmup = asked.warmup
         self._startups: list[Startup] = []
         self._tiles: dict[Path, TileRecord] = {}
         self._estimates: dict[Path, Estimate] = {}
         about: dict[str, Any] = {
-            "model": spec.name,
-            "weights_hash": spec.weights_hash,
-            "backend_name": self._backend.name,
-            "asked": {key: value for key, value in config.backend.items() if key != "_target_"},
-            "chunking": dataclasses.asdict(config.chunking),
-            "repeat": config.benchmark.repeat,
-            "config_hash": config_hash(config),
+            "model": plan.spec.name,
+            "weights_hash": plan.spec.weights_hash,
+            "backend_name": plan.backend.name,
+            "asked": plan.backend.arguments,
+            "chunking": dataclasses.asdict(plan.chunking),
+            "repeat": self.repeat,
+            "config_hash": plan.config_hash,
         }
-        code = code_hash([self._backend.kind, *(layer.function for layer in layers)])
-        key = [about, surroundings, code, config.benchmark.warmup]
+        code = code_hash([plan.backend.kind, *(layer.function for layer in plan.layers)])
+        key = [about, surroundings, code, self._warmup]
         self._known = {
-            product: self._look(KnownTile(tile=product.name, product=str(product), **about), key) for product in found
+            product: self._look(KnownTile(tile=product.name, product=str(product), **about), key)
+            for product in plan.products
         }
 
     def _look(self, known: KnownTile, key: Sequence[Any]) -> KnownTile:
         """The record of a product before it is classified, with all that is known once it was opened."""
-        product = Path(known.product)
+        plan, product = self.plan, Path(known.product)
         # A product that cannot be opened fails when its turn comes.
         with (
             contextlib.suppress(Exception),
-            open_input(product, Reading.of(self._config), self._spec.bands, warn=False) as tile,
+            open_input(product, plan.reading, plan.spec.bands, warn=False) as tile,
         ):
             key = [*key, tile.name, tile.fingerprint]
-            region = region_of(tile, dataclasses.asdict(self._config.region))
-            takes = estimate(region, self._config.chunking, self._backend, self._layers, self._spec)
+            region = region_of(tile, plan.region)
+            takes = estimate(region, plan.chunking, plan.backend, plan.layers, plan.spec)
             self._estimates[product] = takes
             known = msgspec.structs.replace(
                 known, tile=tile.name, input_bytes=tile.input_bytes, key=digest(key), estimate=takes
@@ -115,13 +101,13 @@ class ConfigurationRun:
         try:
             # Here, or the export's memory would be found in the run's.
             if left():
-                self._make_artefact()
+                self.plan.make_backend()
         except Exception as error:
             fail(left(), str(error) if isinstance(error, BenexpError) else f"unexpected {one_line(error)}")
         while todo := left():
             begun, moved = None, False
             taken = [tile.tile for tile in self._tiles.values() if isinstance(tile, DoneTile)]
-            request = Request(self._config, self._overrides, self._found, todo, taken)
+            request = Request(self.plan, todo, taken, self._warmup)
             try:
                 with contextlib.closing(messages("benexp.benchmarking.measured_run", request)) as received:
                     for message in received:
@@ -140,9 +126,6 @@ class ConfigurationRun:
                 # With no tile begun it would die again; unless it came as far as to end some.
                 fail([begun] if begun else [] if moved else left(), str(died))
 
-    def _make_artefact(self) -> None:
-        plan_run(self._config, self._overrides, self._found, self._backend, spec=self._spec).make_backend()
-
     @property
     def left(self) -> list[Estimate]:
         """The estimates of the products that are neither done nor failed, where they can be made."""
@@ -151,7 +134,7 @@ class ConfigurationRun:
     @property
     def tiles(self) -> list[TileRecord]:
         """Those that are done or have failed, in the products' order."""
-        return [self._tiles[product] for product in self._found if product in self._tiles]
+        return [self._tiles[product] for product in self.plan.products if product in self._tiles]
 
     @property
     def done(self) -> list[Path]:

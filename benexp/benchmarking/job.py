@@ -1,20 +1,15 @@
 """One benchmark job: a configuration over all products, its ceiling, and their report."""
 
-import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from benexp.benchmarking.ceilings import BEATEN, is_null, shared, sweep_of, without_model
 from benexp.benchmarking.configuration_run import ConfigurationRun
 from benexp.benchmarking.sweep_report import sweep_report
-from benexp.config.command import command
 from benexp.config.concurrent_jobs import runs_concurrently
-from benexp.config.hashing import config_hash
-from benexp.config.schema import Config
-from benexp.mapping.layers import Layer
+from benexp.config.schema import Benchmark
 from benexp.measure.environment import environment
-from benexp.models.spec import ModelSpec
 from benexp.records.job import JobReport, Status
 from benexp.records.names import PAGE, REPORT, TABLE
 from benexp.records.report_files import STAGES, earlier_report, write_report
@@ -23,6 +18,7 @@ from benexp.report.benchmark_page import write_page
 from benexp.report.collection import write_collection
 from benexp.report.plots import write_plots
 from benexp.runs.estimate import check_fits
+from benexp.runs.plan import RunPlan
 
 log = logging.getLogger("benexp")
 
@@ -31,30 +27,19 @@ SURROUNDINGS = ("machine", "processor", "cores", "cpu_quota", "gpus", "gpu_drive
 
 
 class BenchmarkJob:
-    """The run that was asked for, the same without a model (the ceiling), and their report in `folder`."""
+    """The run that is planned, the same without a model (the ceiling), and their report in the output folder."""
 
-    def __init__(
-        self,
-        config: Config,
-        overrides: Sequence[str],
-        spec: ModelSpec,
-        layers: Sequence[Layer],
-        found: Sequence[Path],
-        folder: Path,
-        say: Callable[[str], object],
-    ) -> None:
-        self._config, self._overrides = config, overrides
-        self._spec, self._layers, self._found = spec, layers, found
-        self._folder, self._say = folder, say
+    def __init__(self, plan: RunPlan, asked: Benchmark, say: Callable[[str], object]) -> None:
+        self._plan, self._asked = plan, asked
+        self._folder, self._say = plan.output_folder, say
         self._environment, self._side_by_side = environment(), runs_concurrently()
-        self._run = self._run_of(config)
+        self._run = self._run_of(plan)
         self._ceiling: ConfigurationRun | None = None
         self._shown: list[str] = []
 
-    def _run_of(self, config: Config) -> ConfigurationRun:
+    def _run_of(self, plan: RunPlan) -> ConfigurationRun:
         facts = {key: value for key, value in self._environment.items() if key in SURROUNDINGS}
-        surroundings = facts | {"side_by_side": self._side_by_side}
-        return ConfigurationRun(config, self._overrides, self._spec, self._layers, self._found, surroundings)
+        return ConfigurationRun(plan, self._asked, facts | {"side_by_side": self._side_by_side})
 
     @property
     def tiles(self) -> list[TileRecord]:
@@ -65,29 +50,28 @@ class BenchmarkJob:
 
         The ceiling's maps, which show nothing, go to `scratch`.
         """
-        saved = earlier_report(self._folder) if self._config.resume else None
+        saved = earlier_report(self._folder) if self._plan.resume else None
         if saved:
             self._run.reuse(saved, self._folder)
-        if self._config.benchmark.ceiling and not is_null(self._config):
-            self._without = without_model(self._config, scratch)
-            self._ceiling = self._run_of(self._without)
+        if self._asked.ceiling and not is_null(self._plan):
+            self._ceiling = self._run_of(without_model(self._plan, scratch))
             if saved and saved.ceiling:
                 self._ceiling.reuse(saved.ceiling, None)
         for tile in self.tiles:
             self._say(f"{tile.tile}: measured before, with the same configuration, code and input")
         if self._run.left:
-            check_fits(self._run.left, self._folder, self._config.benchmark.must_fit, self._say)
+            check_fits(self._run.left, self._folder, self._asked.must_fit, self._say)
 
     def measure(self) -> None:
         """Run both, and write the report, its page and its plots."""
         (self._folder / PAGE).unlink(missing_ok=True)
         self.save("unfinished")
-        self._run.measure(self._found, self._changed)
+        self._run.measure(self._plan.products, self._changed)
         if self._ceiling:
-            with shared(self._ceiling, self._without, self._folder):
+            with shared(self._ceiling, self._folder):
                 self._ceiling.measure(self._run.done, self._ceiling_changed)
         if self._run.done:
-            write_collection(self._folder, config_hash(self._config))
+            write_collection(self._folder, self._plan.config_hash)
         report = self.save("failed" if any(isinstance(tile, FailedTile) for tile in self.tiles) else "done")
         # The page of a sweep is about all its jobs.
         if sweep_of(self._folder) is None:
@@ -101,10 +85,10 @@ class BenchmarkJob:
         report = JobReport(
             **vars(self._run.measurements()),
             status=status,
-            command=command(self._overrides),
-            config=dataclasses.asdict(self._config),
-            config_hash=config_hash(self._config),
-            repeat=self._config.benchmark.repeat,
+            command=self._plan.command,
+            config=self._plan.asked,
+            config_hash=self._plan.config_hash,
+            repeat=self._asked.repeat,
             side_by_side=self._side_by_side,
             environment=self._environment,
             ceiling=self._ceiling.measurements() if self._ceiling else None,

@@ -12,7 +12,6 @@ import numpy as np
 from benexp.backends.base import Backend
 from benexp.benchmarking.child_process import answer
 from benexp.benchmarking.verdicts import read_conditions, run_verdicts
-from benexp.config.schema import Config
 from benexp.core.clocks import StageClocks
 from benexp.core.console import set_up_logging
 from benexp.core.errors import BenexpError, one_line
@@ -21,7 +20,7 @@ from benexp.measure.resources import ResourceSampler
 from benexp.measure.statistics import histogram, percentiles
 from benexp.models.synthetic import varied_patches
 from benexp.products import open_product
-from benexp.runs.plan import RunPlan, plan_run
+from benexp.runs.plan import RunPlan
 from benexp.runs.tile_grid import LocalClassifier
 from benexp.runs.tile_run import run_tile
 
@@ -32,13 +31,15 @@ Tell = Callable[[dict[str, Any]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to measure: `todo` are those of the products `found` that are left, `taken` the names of tiles done."""
+    """The measurements to make: `todo` are those of the plan's products that are left, `taken` the names of tiles done.
 
-    config: Config
-    overrides: Sequence[str]
-    found: Sequence[Path]
+    `warmup` counts the batches before the first of them.
+    """
+
+    plan: RunPlan
     todo: Sequence[Path]
     taken: Collection[str]
+    warmup: int
 
 
 def measure(request: Request, tell: Tell) -> None:
@@ -49,10 +50,9 @@ def measure(request: Request, tell: Tell) -> None:
     set_up_logging()
     # Now: it asks git, whose process looks as large as this one for a moment, and would be found in the peak.
     environment()
+    # The work of an earlier run would be missing from the time: whole measurements are reused, not grids.
+    plan = dataclasses.replace(request.plan, resume=False)
     try:
-        # The work of an earlier run would be missing from the time: whole measurements are reused, not grids.
-        config = dataclasses.replace(request.config, resume=False)
-        plan = plan_run(config, request.overrides, request.found)
         backend = plan.make_backend()
         backend.open()
     except Exception as error:
@@ -61,7 +61,7 @@ def measure(request: Request, tell: Tell) -> None:
     try:
         clocks = StageClocks()
         with clocks.stage("warmup"):
-            _warm(backend, config.benchmark.warmup)
+            _warm(backend, request.warmup)
         tell({"ready": {"open_seconds": backend.open_seconds | clocks.rounded(), "backend": backend.describe()}})
         taken = set(request.taken)
         for product in request.todo:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -31,7 +32,12 @@ def config_hash(config: Config) -> str:
     """The digest of a configuration without the keys of NOT_IN_HASH."""
     asked = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(asked, dict)
-    return digest({str(key): value for key, value in asked.items() if key not in NOT_IN_HASH})
+    return asked_hash({str(key): value for key, value in asked.items()})
+
+
+def asked_hash(asked: Mapping[str, Any]) -> str:
+    """The same of a configuration as records show it."""
+    return digest({key: value for key, value in asked.items() if key not in NOT_IN_HASH})
 
 
 def digest(value: Any) -> str:

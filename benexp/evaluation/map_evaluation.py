@@ -15,10 +15,9 @@ from benexp.evaluation.reference import WORDS, Confusion, MapGrid, Reference, ma
 from benexp.execution.classify_products import classify_products
 from benexp.measure.accuracy import MapAccuracy, map_accuracy
 from benexp.records.evaluation import ComparedPixels, MapClassScores, MapEvaluation
-from benexp.records.model import ModelRecord
 from benexp.records.names import EVALUATION, RUN
 from benexp.records.run import RunRecord
-from benexp.records.storage import read_record
+from benexp.records.storage import read_record, to_dict
 from benexp.report.accuracy_tables import write_confusion, write_map_accuracy
 from benexp.report.confusion import write_confusion_picture
 from benexp.runs.backend_choice import choose_backend
@@ -37,7 +36,7 @@ class Map:
 
     path: Path
     map_hash: str | None = None
-    model: ModelRecord | dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
     backend: dict[str, Any] | None = None
     backend_name: str | None = None
     trained: bool = True
@@ -47,7 +46,7 @@ class Map:
     def of_run(cls, path: Path, record: RunRecord) -> "Map":
         """The map at `path` that the run of `record` made."""
         model = record.model
-        return cls(path, record.map_hash, model, record.backend, record.backend_name, model.trained)
+        return cls(path, record.map_hash, to_dict(model), record.backend, record.backend_name, model.trained)
 
     @property
     def name(self) -> str:
@@ -58,8 +57,7 @@ class Map:
         """Model, backend and precision."""
         if not self.model or not self.backend:
             return "a map"
-        model = self.model["name"] if isinstance(self.model, dict) else self.model.name
-        return f"{model} on {self.backend_name} at {self.backend['precision']}"
+        return f"{self.model['name']} on {self.backend_name} at {self.backend['precision']}"
 
 
 def evaluate_map(

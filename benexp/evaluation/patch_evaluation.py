@@ -28,7 +28,6 @@ from benexp.mapping.pipeline import in_order
 from benexp.measure.accuracy import LabelAccuracy, label_accuracy
 from benexp.models.spec import ModelSpec
 from benexp.records.evaluation import EvaluatedPatches, PatchClassScores, PatchEvaluation
-from benexp.records.model import ModelRecord
 from benexp.records.names import EVALUATION
 from benexp.report.accuracy_tables import write_label_accuracy
 from benexp.runs.backend_choice import BackendChoice, choose_backend
@@ -230,7 +229,6 @@ def _summarise(record: PatchEvaluation, accuracy: LabelAccuracy, say: Callable[[
         if accuracy.labelled[i] or accuracy.predicted[i]
     ]
     say_table(say, ("class", "labelled", "AP", "F1"), rows)
-    assert isinstance(record.model, ModelRecord)
     assert record.backend
     say(
         f"{record.name}: {record.patches.evaluated:,} patches with {record.model.name} on "

@@ -6,7 +6,7 @@ from typing import Any
 from benexp.records.environment import Environment
 from benexp.records.model import ModelRecord
 from benexp.records.run import FileRecord
-from benexp.records.storage import SCHEMA_VERSION
+from benexp.records.storage import SCHEMA_VERSION, checked_fields, decode_record
 
 Scores = dict[str, float | None]
 """By name of the score; None where it is undefined."""
@@ -18,8 +18,6 @@ class EvaluationRecord:
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    model: ModelRecord | dict[str, Any] | None
-    """A dict where all that is known of the model are the tags of a map."""
     backend: dict[str, Any] | None
     backend_name: str | None
     macro: Scores
@@ -63,6 +61,8 @@ class MapEvaluation(EvaluationRecord):
     map: str
     map_file: FileRecord
     map_hash: str | None
+    model: dict[str, Any] | None
+    """The record of the model, or as much of it as the tags of the map hold."""
     reference: str
     reference_file: FileRecord
     reference_codes: str
@@ -100,6 +100,7 @@ class EvaluatedPatches:
 class PatchEvaluation(EvaluationRecord):
     """A backend's answers for labelled patches against their labels."""
 
+    model: ModelRecord
     patches: EvaluatedPatches
     path: str
     metadata: str
@@ -111,3 +112,10 @@ class PatchEvaluation(EvaluationRecord):
     classes: list[PatchClassScores]
     patches_per_second: float
     stage_seconds: dict[str, float]
+
+
+def decode_evaluation(content: bytes, where: str) -> MapEvaluation | PatchEvaluation:
+    """The evaluation in `content`; `where` names it in errors, which are those of `read_record`."""
+    if "confusion" in checked_fields(content, where):
+        return decode_record(content, MapEvaluation, where)
+    return decode_record(content, PatchEvaluation, where)

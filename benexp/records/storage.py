@@ -45,8 +45,18 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 
 def decode_record(content: bytes, kind: type[Record], where: str) -> Record:
     """The record of type `kind` in `content`; `where` names it in errors, which are those of `read_record`."""
+    checked_fields(content, where)
     try:
-        version = json.loads(content).get("schema_version")
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise BenexpError(f"{where}: is no {kind.__name__}: {error}") from error
+
+
+def checked_fields(content: bytes, where: str) -> dict[str, Any]:
+    """The fields of a record of any type. Raises BenexpError where it is none, or has an unknown schema version."""
+    try:
+        fields: dict[str, Any] = json.loads(content)
+        version = fields.get("schema_version")
     except (ValueError, AttributeError) as error:
         raise BenexpError(f"{where}: is no record of benexp: {error}") from error
     if version != SCHEMA_VERSION:
@@ -55,10 +65,7 @@ def decode_record(content: bytes, kind: type[Record], where: str) -> Record:
             f"{where}: has {found}, this benexp reads version {SCHEMA_VERSION}: read it with the benexp that wrote it, "
             "or run again"
         )
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
-        raise BenexpError(f"{where}: is no {kind.__name__}: {error}") from error
+    return fields
 
 
 def json_schema(kind: type[Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """One configuration over all products, measured in a process of its own: `benexp task=benchmark input_dir=...`."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benexp.benchmarking.job import BenchmarkJob
 from benexp.config.schema import Config
@@ -12,7 +11,7 @@ from benexp.records.tile import FailedTile, TileRecord
 from benexp.runs.backend_choice import choose_backend
 from benexp.runs.estimate import DryRun, dry_run
 from benexp.runs.inputs import output_folder, products
-from benexp.runs.plan import requested_layers, resolve_model
+from benexp.runs.plan import plan_run, requested_layers
 
 
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> Sequence[TileRecord | DryRun]:
@@ -24,10 +23,10 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     found = products(config)
     if config.dry_run:
         return [dry_run(product, config, backend, layers, say) for product in found]
-    spec = resolve_model(config, backend)
-    folder = Path(config.output_folder)
+    plan = plan_run(config, overrides, found, backend)
+    folder = plan.output_folder
     with output_folder(folder), staging(folder) as scratch:
-        job = BenchmarkJob(config, overrides, spec, layers, found, folder, say)
+        job = BenchmarkJob(plan, config.benchmark, say)
         job.prepare(scratch)
         try:
             job.measure()

@@ -1,15 +1,18 @@
 """The metrics of a record for MLflow, from the fields of its type."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 
 from benexp.benchmarking.labels import flat
+from benexp.records.comparison import ComparisonRecord
+from benexp.records.evaluation import MapEvaluation, PatchEvaluation
 from benexp.records.job import JobReport
 from benexp.records.report_files import PERCENTILES, STAGES
+from benexp.records.run import RunRecord
 from benexp.records.sweep import SweepReport
 from benexp.records.tile import DoneTile
-from benexp.tracking.sent_records import Record
+from benexp.tracking.sent_records import Content, Parity, Record
 
 LONGEST_KEY = 250
 """MLflow takes no more characters."""
@@ -19,22 +22,25 @@ Metric = tuple[str, float, int]
 Known = tuple[str, float | None, int]
 """The same, with None for an unknown value."""
 
-_NO_FIGURES = (
-    *("config", "environment", "model", "backend", "files", "classes", "confusion", "seconds", "peak_memory_bytes"),
-    *("map_file", "reference_file"),
-)
-"""Keys of an evaluation whose content is no result."""
-
 
 def metrics_of(record: Record) -> list[Metric]:
-    content = record.content
-    if isinstance(content, JobReport):
-        known = _of_job(content)
-    elif isinstance(content, SweepReport):
-        known = _of_sweep(content)
-    else:
-        known = _OF_TASK[record.kind](content)
+    known = _known(record.content)
     return [(key(name), float(f"{value:.6g}"), step) for name, value, step in known if value is not None]
+
+
+def _known(content: Content) -> Iterator[Known]:
+    match content:
+        case JobReport():
+            return _of_job(content)
+        case SweepReport():
+            return _of_sweep(content)
+        case RunRecord():
+            return _of_run(content)
+        case ComparisonRecord():
+            return _of_comparison(content)
+        case MapEvaluation() | PatchEvaluation():
+            return _of_evaluation(content)
+    return _of_export(content)
 
 
 def flips_of_job(sweep: Record, job: Record) -> dict[str, float]:
@@ -106,44 +112,48 @@ def _of_sweep(report: SweepReport) -> Iterator[Known]:
         yield "recommended.flips_per_million", best.flips_per_million, 0
 
 
-def _of_run(run: Mapping[str, Any]) -> Iterator[Known]:
-    seconds = run["seconds"]
+def _of_run(run: RunRecord) -> Iterator[Known]:
+    seconds = run.seconds
     yield "seconds.total", seconds, 0
-    for stage, took in run["stage_seconds"].items():
+    for stage, took in run.stage_seconds.items():
         yield f"seconds.{stage}", took, 0
-    yield "patches", run["patches"]["classified"], 0
-    if not run["grid_reused"]:
-        yield "patches_per_second", run["patches"]["classified"] / seconds if seconds else None, 0
-        yield "km2_per_second", run["shape"][0] * run["shape"][1] / 10_000 / seconds if seconds else None, 0
-    yield "peak_rss_mb", run["peak_memory_bytes"] / 1e6, 0
-    yield "output_mb", sum(file["bytes"] for file in run["files"].values()) / 1e6, 0
+    yield "patches", run.patches.classified, 0
+    if not run.grid_reused:
+        yield "patches_per_second", run.patches.classified / seconds if seconds else None, 0
+        yield "km2_per_second", run.shape[0] * run.shape[1] / 10_000 / seconds if seconds else None, 0
+    yield "peak_rss_mb", _mega(run.peak_memory_bytes), 0
+    yield "output_mb", _mega(sum(file.bytes for file in run.files.values())), 0
 
 
-def _of_comparison(comparison: Mapping[str, Any]) -> Iterator[Known]:
-    yield "seconds.total", comparison["seconds"], 0
-    for one in comparison["backends"]:
-        for name in ("patches_per_second", "flips_per_million", "prob_diff_max", "prob_diff_mean"):
-            yield f"{name}.{one['label'].replace(':', '-')}", one[name], 0
+def _of_comparison(comparison: ComparisonRecord) -> Iterator[Known]:
+    yield "seconds.total", comparison.seconds, 0
+    for one in comparison.backends:
+        label = one.label.replace(":", "-")
+        yield f"patches_per_second.{label}", one.patches_per_second, 0
+        yield f"flips_per_million.{label}", one.flips_per_million, 0
+        yield f"prob_diff_max.{label}", one.prob_diff_max, 0
+        yield f"prob_diff_mean.{label}", one.prob_diff_mean, 0
 
 
-def _of_evaluation(evaluation: Mapping[str, Any]) -> Iterator[Known]:
-    """All figures that it has: they differ between labelled patches and reference rasters."""
-    yield "seconds.total", evaluation["seconds"], 0
-    for name, value in flat({k: v for k, v in evaluation.items() if k not in _NO_FIGURES}).items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
+def _of_evaluation(evaluation: MapEvaluation | PatchEvaluation) -> Iterator[Known]:
+    yield "seconds.total", evaluation.seconds, 0
+    if isinstance(evaluation, MapEvaluation):
+        names = ["pixels", "overall_accuracy", "kappa", "macro"]
+    else:
+        names = ["patches", "macro", "micro", "patches_per_second", "stage_seconds"]
+    fields = asdict(evaluation)
+    for name, value in flat({name: fields[name] for name in names}).items():
+        if isinstance(value, int | float):
             yield name, value, 0
-    for one in evaluation.get("classes", ()):
-        for name, value in one.items():
+    for one in evaluation.classes:
+        for name, value in vars(one).items():
             if isinstance(value, float):
-                yield f"class.{one['class_id']}.{name}", value, 0
+                yield f"class.{one.class_id}.{name}", value, 0
 
 
-def _of_export(parity: Mapping[str, Any]) -> Iterator[Known]:
+def _of_export(parity: Parity) -> Iterator[Known]:
     for name in ("max_abs_diff", "mean_abs_diff", "flips_per_million", "tolerance"):
         yield name, parity.get(name), 0
-
-
-_OF_TASK = {"classify": _of_run, "compare": _of_comparison, "evaluate": _of_evaluation, "export": _of_export}
 
 
 def _mega(count: float | None) -> float | None:

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from benexp.benchmarking.labels import flat
+from benexp.records.comparison import ComparisonRecord
 from benexp.records.environment import Environment
+from benexp.records.evaluation import MapEvaluation
 from benexp.records.job import JobReport
 from benexp.records.names import PARITY, REPORT, TABLE
+from benexp.records.run import RunRecord, WorkRecord
 from benexp.records.sweep import SweepReport
 from benexp.records.tile import done_tiles
 from benexp.tracking.mlflow_metrics import Metric, key, metrics_of
-from benexp.tracking.sent_records import MARKER, SWEEP, Record, read
+from benexp.tracking.sent_records import MARKER, SWEEP, Record, TaskRecord, read
 
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
@@ -101,9 +104,9 @@ def _config(record: Record) -> Mapping[str, Any]:
     content = record.content
     if isinstance(content, SweepReport):
         return {}
-    if isinstance(content, JobReport):
-        return content.config
-    return content.get("config") or content.get("made_by", {}).get("config") or {}
+    if isinstance(content, Mapping):
+        return content.get("made_by", {}).get("config") or {}
+    return content.config
 
 
 def _common(sweep: Record) -> dict[str, str]:
@@ -137,12 +140,13 @@ def _name(record: Record, config: Mapping[str, Any]) -> str:
     if isinstance(content, JobReport):
         name = content.tiles[0].backend_name if content.tiles else None
         return f"{_words(config, name)} #{content.repeat}"
-    if record.kind == "export":
+    if isinstance(content, Mapping):
         return record.path.name.removesuffix(PARITY)
-    tile = content.get("tile") or content.get("name")
+    tile = content.tile if isinstance(content, WorkRecord) else content.name
     if record.sweep:
-        return f"{_words(config, content.get('backend_name'))}: {tile}"
-    return str(tile or record.path.parent.name)
+        backend_name = None if isinstance(content, ComparisonRecord) else content.backend_name
+        return f"{_words(config, backend_name)}: {tile}"
+    return tile
 
 
 def _words(config: Mapping[str, Any], name: str | None = None) -> str:
@@ -162,15 +166,24 @@ def _tags(record: Record) -> dict[str, str]:
         return _cut_tags("benchmark", content.status, content.environment, known)
     if isinstance(content, JobReport):
         return _cut_tags(record.kind, content.status, content.environment, _known_of_job(content), content.command)
-    made_by = content.get("made_by") or {}
-    model = content.get("model") or made_by.get("model")
-    known = {
-        "model": model["name"] if model else None,
-        "provider": (content.get("backend") or {}).get("provider"),
-        "config_hash": content.get("config_hash"),
-        "map_hash": content.get("map_hash"),
-    }
-    return _cut_tags(record.kind, "done", content.get("environment") or made_by, known, record.command)
+    if isinstance(content, Mapping):
+        made_by = content.get("made_by") or {}
+        known = {"model": (made_by.get("model") or {}).get("name")}
+        return _cut_tags(record.kind, "done", made_by, known, record.command)
+    return _cut_tags(record.kind, "done", content.environment, _known_of_task(content), content.command)
+
+
+def _known_of_task(content: TaskRecord) -> dict[str, str | None]:
+    known: dict[str, str | None] = {"config_hash": content.config_hash}
+    if isinstance(content, MapEvaluation):
+        known["model"] = content.model["name"] if content.model else None
+    else:
+        known["model"] = content.model.name
+    if isinstance(content, RunRecord | MapEvaluation):
+        known["map_hash"] = content.map_hash
+    if not isinstance(content, ComparisonRecord):
+        known["provider"] = (content.backend or {}).get("provider")
+    return known
 
 
 def _known_of_job(report: JobReport) -> dict[str, str | None]:
@@ -217,8 +230,8 @@ def _files(record: Record) -> Iterator[tuple[Path, str]]:
     if isinstance(content, JobReport):
         for tile in content.done:
             yield from ((path, f"tiles/{tile.tile}") for path in _ordered((folder / tile.tile).glob("*")))
-    elif not isinstance(content, SweepReport):
-        yield from ((path, "") for path in _ordered(folder / name for name in content.get("files", ())))
+    elif isinstance(content, TaskRecord):
+        yield from ((path, "") for path in _ordered(folder / name for name in content.files))
 
 
 def _ordered(paths: Iterable[Path]) -> list[Path]:
@@ -232,11 +245,12 @@ def _models(record: Record) -> list[Path]:
     content = record.content
     if isinstance(content, JobReport | SweepReport):
         return _onnx_files(tile.backend for tile in done_tiles(content.tiles))
-    if record.kind == "export":
+    if isinstance(content, ComparisonRecord):
+        return _onnx_files(one.describe for one in content.backends)
+    if isinstance(content, Mapping):
         made = record.path.with_name(f"{record.path.name.removesuffix(PARITY)}.onnx")
         return [made] if content.get("format", "onnx") == "onnx" and made.is_file() else []
-    compared = [one["describe"] for one in content.get("backends", ()) if "describe" in one]
-    return _onnx_files([content.get("backend") or {}, *compared])
+    return _onnx_files([content.backend or {}])
 
 
 def _onnx_files(described: Iterable[Mapping[str, Any]]) -> list[Path]:

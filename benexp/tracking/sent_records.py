@@ -13,10 +13,13 @@ import msgspec
 
 from benexp.core.errors import BenexpError
 from benexp.core.files import replacing
+from benexp.records.comparison import ComparisonRecord
+from benexp.records.evaluation import MapEvaluation, PatchEvaluation, decode_evaluation
 from benexp.records.job import JobReport
 from benexp.records.names import COMPARISON, EVALUATION, JOBS, PARITY, REPORT, RUN
 from benexp.records.report_files import read_report
-from benexp.records.storage import to_json
+from benexp.records.run import RunRecord
+from benexp.records.storage import decode_record, to_json
 from benexp.records.sweep import SweepReport
 
 log = logging.getLogger("benexp")
@@ -25,9 +28,14 @@ MARKER = "mlflow.json"
 """Lies beside records and names the runs that they were sent to."""
 SWEEP = "sweep"
 """The marker's entry for the parent run of a sweep, which is opened before there is a record."""
-KINDS = {RUN: "classify", COMPARISON: "compare", EVALUATION: "evaluate"}
+KINDS = {RUN: "classify", COMPARISON: "compare", EVALUATION: "evaluate", REPORT: "report"}
 ARTIFACTS = "mlartifacts"
 """The folder of MLflow's copies beside a database file."""
+
+TaskRecord = RunRecord | ComparisonRecord | MapEvaluation | PatchEvaluation
+Parity = Mapping[str, Any]
+"""The record of an export, which the exporter writes as plain JSON."""
+Content = JobReport | SweepReport | TaskRecord | Parity
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,7 @@ class Record:
 
     path: Path
     kind: str
-    content: JobReport | SweepReport | Mapping[str, Any]
-    """A report for the kinds `benchmark` and `sweep`, else plain JSON."""
+    content: Content
     digest: str
     """sha256 of the file; of a benchmark that is done, of its measurements, which it may have taken over."""
     ended: float
@@ -52,9 +59,9 @@ class Record:
     def command(self) -> str:
         if isinstance(self.content, SweepReport):
             return ""
-        if isinstance(self.content, JobReport):
-            return self.content.command
-        return str(self.content.get("command") or self.content.get("made_by", {}).get("command") or "")
+        if isinstance(self.content, Mapping):
+            return str(self.content.get("made_by", {}).get("command") or "")
+        return self.content.command
 
     @property
     def status(self) -> str:
@@ -63,32 +70,36 @@ class Record:
     @property
     def seconds(self) -> float:
         """0 where it is unknown."""
-        if isinstance(self.content, SweepReport):
-            return 0.0
         if isinstance(self.content, JobReport):
             return self.content.totals.seconds if self.content.totals else 0.0
-        return float(self.content.get("seconds") or 0)
+        return self.content.seconds if isinstance(self.content, TaskRecord) else 0.0
 
 
 def find(folder: Path, since: float = 0) -> Iterator[Record]:
     """The records below a folder that were written `since` then, those of a folder before those beneath it.
 
-    The tiles of a benchmark are sent with it: they are no records of their own.
+    The tiles of a benchmark are sent with it: they are no records of their own. Below a report of an unknown version,
+    which is logged, nothing is looked for: which of the records are its tiles is unknown.
     """
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(name for name in folders if _may_hold_records(name))
         for name in sorted(files):
-            kind = _kind(name)
-            if kind is None or ((here / name).stat().st_mtime < since and name != REPORT):
+            if _kind(name) is None or ((here / name).stat().st_mtime < since and name != REPORT):
                 continue
-            found = read(here / name)
+            try:
+                found = _read(here / name)
+            except BenexpError as error:
+                log.warning("%s", error)
+                if name == REPORT:
+                    folders.clear()
+                continue
             if found is None:
                 continue
             if isinstance(found.content, JobReport):
-                tiles = {tile.tile for tile in found.content.tiles}
+                tiles = {tile.tile for tile in (found.content.kept or found.content).tiles}
                 folders[:] = [name for name in folders if name not in tiles]
-            if found.ended >= since:
+            if found.status != "unfinished" and found.ended >= since:
                 yield found
 
 
@@ -98,27 +109,52 @@ def read(path: Path) -> Record | None:
     One of an unknown version is logged, and none.
     """
     try:
-        if path.name == REPORT:
-            return _read_report(path)
-        kind, raw = _kind(path.name), path.read_bytes()
-        content = json.loads(raw)
+        found = _read(path)
     except BenexpError as error:
         log.warning("%s", error)
         return None
-    except (FileNotFoundError, ValueError):
-        return None
-    if kind is None or not isinstance(content, dict):
-        return None
-    return Record(path, kind, content, sha256(raw).hexdigest(), path.stat().st_mtime)
+    return found if found and found.status != "unfinished" else None
 
 
 def _kind(name: str) -> str | None:
-    return KINDS.get(name) or ("export" if name.endswith(PARITY) else "report" if name == REPORT else None)
+    return KINDS.get(name) or ("export" if name.endswith(PARITY) else None)
+
+
+def _read(path: Path) -> Record | None:
+    """The record in a file, finished or not; None where it is another program's.
+
+    Raises BenexpError where it is of an unknown version, or no record.
+    """
+    kind = _kind(path.name)
+    if kind is None:
+        return None
+    if path.name == REPORT:
+        return _read_report(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    content = _decode(path, raw)
+    return Record(path, kind, content, sha256(raw).hexdigest(), path.stat().st_mtime) if content else None
+
+
+def _decode(path: Path, raw: bytes) -> TaskRecord | Parity | None:
+    if path.name == RUN:
+        return decode_record(raw, RunRecord, str(path))
+    if path.name == COMPARISON:
+        return decode_record(raw, ComparisonRecord, str(path))
+    if path.name == EVALUATION:
+        return decode_evaluation(raw, str(path))
+    try:
+        parity = json.loads(raw)
+    except ValueError:
+        return None
+    return parity if isinstance(parity, dict) else None
 
 
 def _read_report(path: Path) -> Record | None:
     report = read_report(path)
-    if report is None or report.status == "unfinished":
+    if report is None:
         return None
     if isinstance(report, JobReport):
         kind, content = "benchmark", _measured(report) if report.status == "done" else path.read_bytes()

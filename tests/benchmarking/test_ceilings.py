@@ -2,19 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benexp.benchmarking import configuration_run, job
-from benexp.benchmarking.ceilings import BEATEN, NULL
+from benexp.benchmarking.ceilings import BEATEN, NULL, without_model
 from benexp.benchmarking.measured_run import Request
+from benexp.config.hashing import config_hash
 from benexp.records.job import Measurements
 from benexp.records.storage import read_record, to_dict
 from benexp.records.tile import KnownTile
+from benexp.runs.plan import plan_run
 from tests.benchmarking.builders import report, start, write
 from tests.records.builders import done_tile
+from tests.runs.test_quantization import config
 
 
 def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
@@ -24,10 +28,10 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
 
     def work(module: str, request: Request) -> Iterator[dict[str, Any]]:
         """Stands in for the process that measures: models fail on the second product."""
-        without = request.config.backend["_target_"] == NULL
+        without = request.plan.backend.settings["_target_"] == NULL
         for product in request.todo:
             if without:
-                measured[request.config.chunking.chunk_size] += 1
+                measured[request.plan.chunking.chunk_size] += 1
             found: dict[str, Any] = {"status": "failed", "error": "not today"}
             if without or product.name == "a":
                 seconds = 1.0 if without else 0.5
@@ -62,6 +66,16 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
     start(products, tmp_path / "alone", backend="Moody")
     assert caplog.text.count(BEATEN) == 1
     assert not (tmp_path / "alone" / "ceilings").exists()
+
+
+def test_a_ceiling_is_planned_as_its_own_configuration_would_be(tmp_path: Path) -> None:
+    asked = config("task=benchmark", "model=demo", "backend=onnxruntime-cpu", "chunking.chunk_size=512")
+    plan = without_model(plan_run(asked, ["model=demo"], [tmp_path]), tmp_path / "scratch")
+    own = replace(asked, output_folder=str(tmp_path / "scratch"), backend={"_target_": NULL, "batch_size": 32})
+    expected = plan_run(own, ["model=demo"], [tmp_path])
+    names = {field.name for field in fields(plan)} - {"layers"}  # made anew, as functions that are never equal
+    assert {name: getattr(plan, name) for name in names} == {name: getattr(expected, name) for name in names}
+    assert plan.config_hash == config_hash(own)
 
 
 def test_a_ceiling_of_an_unknown_version_is_measured_anew_with_a_sentence(

@@ -1,14 +1,32 @@
 """Made-up records of the types that benexp writes."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from benexp.core.classes import NAMES
 from benexp.measure.environment import environment
+from benexp.records.comparison import BackendComparison, ComparisonRecord
+from benexp.records.evaluation import (
+    ComparedPixels,
+    EvaluatedPatches,
+    MapClassScores,
+    MapEvaluation,
+    PatchClassScores,
+    PatchEvaluation,
+)
 from benexp.records.figures import Interval, Totals, UsageSummary
 from benexp.records.job import JobReport, Measurements, Startup, totals_of
 from benexp.records.model import ModelRecord
-from benexp.records.run import EffectiveResolution, FileRecord, GridOrigin, PatchCounts, PixelCounts, RunRecord
+from benexp.records.run import (
+    EffectiveResolution,
+    FileRecord,
+    GridOrigin,
+    PatchCounts,
+    PixelCounts,
+    RunRecord,
+    WorkRecord,
+)
 from benexp.records.sweep import Configuration, Recommended, SweepReport
 from benexp.records.tile import DoneTile, FailedTile, TileRecord
 
@@ -134,6 +152,72 @@ def run_record(**changes: Any) -> RunRecord:
         **{"range_patches": None, "seconds": 304.25, "stage_seconds": {"read": 43.2, "infer": 290.1}},
     }
     return RunRecord(**fields | changes)
+
+
+def comparison_record(*labels: str, **changes: Any) -> ComparisonRecord:
+    """One tile classified by these backends: the n-th after the reference flips n pixels per million."""
+    run = run_record()
+    fields: dict[str, Any] = {field.name: getattr(run, field.name) for field in dataclasses.fields(WorkRecord)}
+    fields |= {"compared_pixels": 28000, "reference": labels[0], "notes": [], "seconds": 9.0}
+    fields["backends"] = [_compared(label, number) for number, label in enumerate(labels)]
+    return ComparisonRecord(**fields | changes)
+
+
+def _compared(label: str, number: int) -> BackendComparison:
+    return BackendComparison(
+        label=label,
+        precision=label.partition(":")[2] or "fp32",
+        describe={},
+        settings={},
+        patches_per_second=10.0 * (number + 1),
+        speed_ratio=number + 1.0,
+        open_seconds=0.5,
+        seconds=2.0,
+        infer_seconds=1.0,
+        map_hash=f"{number}",
+        flips_per_million=float(number),
+        beyond_ties_per_million=0.0,
+        tie_tolerance=1e-4,
+        prob_diff_max=number / 10,
+        prob_diff_mean=number / 100,
+        prob_diff_p99=number / 20,
+        area_change=[],
+        flips=[],
+    )
+
+
+def _evaluated(**more: Any) -> dict[str, Any]:
+    return {
+        **{"name": "T33UUP", "backend": {"precision": "fp32", "provider": "none"}, "backend_name": "torch"},
+        **{"macro": {"f1": 0.5, "iou": None}, "command": "benexp task=evaluate", "config": {}, "config_hash": "c"},
+        **{"environment": environment(), "peak_memory_bytes": 10**9, "notes": [], "seconds": 3.0},
+        "files": {"T33UUP_accuracy.csv": FileRecord(1, "ef" * 32)},
+        **more,
+    }
+
+
+def map_evaluation(**changes: Any) -> MapEvaluation:
+    scores = {"precision": 0.25, "recall": 1.0, "f1": 0.4, "iou": None}
+    urban = MapClassScores(class_id=0, class_name=NAMES[0], reference_pixels=1, map_pixels=4, **scores)
+    fields = _evaluated(
+        **{"model": {"name": "demo", "revision": None, "trained": True}, "map": "/data/T33UUP_class.tif"},
+        **{"map_file": FileRecord(1, "ef" * 32), "map_hash": "ab" * 32, "reference": "/data/truth.tif"},
+        **{"reference_file": FileRecord(1, "01" * 32), "reference_codes": "ids", "overall_accuracy": 0.75},
+        **{"pixels": ComparedPixels(100, {"without a class": 20}), "kappa": 0.5},
+        **{"classes": [urban], "confusion": [[75, 0], [25, 0]]},
+    )
+    return MapEvaluation(**fields | changes)
+
+
+def patch_evaluation(**changes: Any) -> PatchEvaluation:
+    scores = {"average_precision": 0.875, "precision": 0.25, "recall": 1.0, "f1": 0.4}
+    urban = PatchClassScores(class_id=0, class_name=NAMES[0], labelled=1, predicted=4, **scores)
+    fields = _evaluated(
+        **{"model": model_record(), "patches": EvaluatedPatches(100, {"without a label": 20}), "path": "/data/lmdb"},
+        **{"metadata": "/data/metadata.parquet", "split": "test", "thresholds": [0.5] * 19, "micro": {"f1": 0.625}},
+        **{"classes": [urban], "patches_per_second": 40.0, "stage_seconds": {"infer": 2.5}},
+    )
+    return PatchEvaluation(**fields | changes)
 
 
 def grid_origin(key: str = "key", **changes: Any) -> GridOrigin:

@@ -16,6 +16,8 @@ from benexp import classify
 from benexp.backends.base import Backend
 from benexp.cli.app import main
 from benexp.core.classes import NAMES
+from benexp.records.evaluation import MapEvaluation, PatchEvaluation, decode_evaluation
+from benexp.records.storage import to_dict
 from tests.evaluation.test_labelled_patches import write_metadata
 from tests.products.builders import TEN, random_arrays, write_band, write_folder, write_patch
 
@@ -63,7 +65,11 @@ def test_labelled_patches(patches: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main([*asked(patches), f"output_folder={out}"]) == 0
     folder = out / "ben_test"
     assert {path.name for path in folder.iterdir()} == {"ben_test_accuracy.csv", "evaluation.json"}
-    record = json.loads((folder / "evaluation.json").read_text())
+    content = (folder / "evaluation.json").read_bytes()
+    record = json.loads(content)
+    read = decode_evaluation(content, "evaluation.json")
+    assert isinstance(read, PatchEvaluation)
+    assert to_dict(read) == record
     assert record["patches"] == {
         "evaluated": 3,
         "left_out": {
@@ -207,7 +213,12 @@ def product(folder: Path) -> tuple[Path, np.ndarray]:
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    """The record of an evaluated map, which is read as it was written."""
+    content = (folder / "evaluation.json").read_bytes()
+    found: dict[str, Any] = json.loads(content)
+    read = decode_evaluation(content, "evaluation.json")
+    assert isinstance(read, MapEvaluation)
+    assert to_dict(read) == found
     return found
 
 

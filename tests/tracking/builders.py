@@ -1,14 +1,15 @@
 """Made-up records, as tasks write them."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benexp.measure.environment import environment
 from benexp.records.figures import Interval, Verdict
+from benexp.records.run import FileRecord, PatchCounts
 from benexp.records.storage import write_record
 from benexp.records.tile import DoneTile, FailedTile, TileRecord, done_tiles
+from tests.records import builders
 from tests.records.builders import ceiling, configuration, done_tile, failed_tile, job_report, sweep_report, usage
 
 CONFIG = {
@@ -21,23 +22,45 @@ CONFIG = {
     "tile_folder": None,
 }
 COMMAND = "benexp tile_folder=a"
-MACHINE = {"machine": "abc", "git_revision": "1234567", "gpus": [], "benexp": "0.1.0"}
+MACHINE: Any = environment() | {"machine": "abc", "git_revision": "1234567", "gpus": [], "benexp": "0.1.0"}
 
 
 def run_record(folder: Path, **more: Any) -> Path:
-    """A tile's run.json, with a raster of 3 kB and a page beside it."""
+    """A tile's run.json, with a raster of 30 kB and a page beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a_class.tif").write_bytes(b"t" * 3000)
+    (folder / "a_class.tif").write_bytes(b"t" * 30_000)
     (folder / "viewer.html").write_text("<p>map</p>")
-    record = {
-        **{"tile": "a", "shape": [100, 200], "command": COMMAND, "config": CONFIG, "config_hash": "c", "map_hash": "5"},
-        **{"patches": {"all": 50, "classified": 40}, "peak_memory_bytes": 2 * 10**8, "environment": MACHINE},
-        **{"grid_reused": False, "backend": {"provider": "none"}, "model": {"name": "demo"}},
+    fields: dict[str, Any] = {
+        **{"tile": "a", "shape": (100, 200), "command": COMMAND, "config": CONFIG, "config_hash": "c", "map_hash": "5"},
+        **{"patches": PatchCounts(50, 40), "peak_memory_bytes": 2 * 10**8, "environment": MACHINE},
+        **{"backend": {"provider": "none"}, "model": builders.model_record(name="demo")},
         **{"seconds": 2.0, "stage_seconds": {"infer": 1.5}},
-        "files": {"a_class.tif": {"bytes": 3000}, "viewer.html": {"bytes": 10}},
+        "files": {"a_class.tif": FileRecord(30_000, ""), "viewer.html": FileRecord(10, "")},
     }
     path = folder / "run.json"
-    path.write_text(json.dumps(record | more))
+    write_record(path, builders.run_record(**fields | more))
+    return path
+
+
+def comparison_record(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "comparison.json"
+    described = {"config": CONFIG, "environment": MACHINE, "command": COMMAND}
+    write_record(path, builders.comparison_record("torch", "openvino:int8", **described))
+    return path
+
+
+def map_evaluation(folder: Path, **more: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "evaluation.json"
+    write_record(path, builders.map_evaluation(config=CONFIG, environment=MACHINE, **more))
+    return path
+
+
+def patch_evaluation(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "evaluation.json"
+    write_record(path, builders.patch_evaluation(config=CONFIG, environment=MACHINE))
     return path
 
 
@@ -53,7 +76,7 @@ def failure(name: str, error: str) -> FailedTile:
 
 def benchmark_record(folder: Path, *tiles: TileRecord, **more: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    known: dict[str, Any] = {"config": CONFIG, "command": COMMAND, "repeat": 2, "environment": environment() | MACHINE}
+    known: dict[str, Any] = {"config": CONFIG, "command": COMMAND, "repeat": 2, "environment": MACHINE}
     path = folder / "report.json"
     write_record(path, job_report(tiles, **known | {"ceiling": ceiling(1, 2.0, km2=18.0)} | more))
     for one in done_tiles(list(tiles)):
@@ -65,7 +88,7 @@ def sweep_record(folder: Path, *jobs: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     speed = Interval(20.0, None, None, 1)
     one = configuration("c", patches_per_second=speed, memory_bytes=10**8, flips_per_million=7.0)
-    report = sweep_report(one, recommended="c", jobs=list(jobs), environment=environment() | MACHINE)
+    report = sweep_report(one, recommended="c", jobs=list(jobs), environment=MACHINE)
     report = replace(report, recommendation=replace(report.recommendation, sentence="fastest: null"))
     path = folder / "report.json"
     write_record(path, report)

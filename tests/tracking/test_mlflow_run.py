@@ -7,7 +7,17 @@ from benexp.measure.environment import environment
 from benexp.tracking.mlflow_metrics import flips_of_job, key
 from benexp.tracking.mlflow_run import JobFailure, MlflowRun, mlflow_run_of, mlflow_run_of_failure
 from benexp.tracking.sent_records import Record, read
-from tests.tracking.builders import CONFIG, benchmark_record, failure, run_record, sweep_record, tile
+from tests.tracking.builders import (
+    CONFIG,
+    benchmark_record,
+    comparison_record,
+    failure,
+    map_evaluation,
+    patch_evaluation,
+    run_record,
+    sweep_record,
+    tile,
+)
 
 
 def run_of(path: Path) -> MlflowRun:
@@ -36,6 +46,42 @@ def test_a_classified_tile(tmp_path: Path) -> None:
 
 def test_a_grid_that_was_reused_tells_no_speed(tmp_path: Path) -> None:
     assert "patches_per_second" not in latest(run_of(run_record(tmp_path, grid_reused=True)))
+
+
+def test_a_comparison_has_figures_of_each_backend(tmp_path: Path) -> None:
+    found = run_of(comparison_record(tmp_path))
+    assert (found.name, found.tags["task"], found.tags["model"]) == ("T33UUP", "compare", "resnet50-s2")
+    assert not {"provider", "map_hash"} & found.tags.keys()
+    assert latest(found) == {
+        "seconds.total": 9.0,
+        **{"patches_per_second.torch": 10.0, "patches_per_second.openvino-int8": 20.0},
+        **{"flips_per_million.torch": 0.0, "flips_per_million.openvino-int8": 1.0},
+        **{"prob_diff_max.torch": 0.0, "prob_diff_max.openvino-int8": 0.1},
+        **{"prob_diff_mean.torch": 0.0, "prob_diff_mean.openvino-int8": 0.01},
+    }
+
+
+def test_an_evaluated_map_has_its_scores_and_what_is_known_of_its_model(tmp_path: Path) -> None:
+    found = run_of(map_evaluation(tmp_path))
+    assert (found.name, found.seconds, found.tags["task"]) == ("T33UUP", 3.0, "evaluate")
+    assert (found.tags["model"], found.tags["provider"], found.tags["map_hash"]) == ("demo", "none", "ab" * 32)
+    assert latest(found) == {
+        **{"seconds.total": 3.0, "pixels.compared": 100, "pixels.left_out.without a class": 20},
+        **{"overall_accuracy": 0.75, "kappa": 0.5, "macro.f1": 0.5},
+        **{"class.0.precision": 0.25, "class.0.recall": 1.0, "class.0.f1": 0.4},
+    }
+    assert "model" not in run_of(map_evaluation(tmp_path, model=None)).tags
+
+
+def test_evaluated_patches_have_their_scores_and_speed(tmp_path: Path) -> None:
+    found = run_of(patch_evaluation(tmp_path))
+    assert found.tags["model"] == "resnet50-s2"
+    assert "map_hash" not in found.tags
+    assert latest(found) == {
+        **{"seconds.total": 3.0, "patches.evaluated": 100, "patches.left_out.without a label": 20},
+        **{"macro.f1": 0.5, "micro.f1": 0.625, "patches_per_second": 40.0, "stage_seconds.infer": 2.5},
+        **{"class.0.average_precision": 0.875, "class.0.precision": 0.25, "class.0.recall": 1.0, "class.0.f1": 0.4},
+    }
 
 
 def test_a_benchmark_has_a_step_for_each_tile(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from benexp.cli.app import main
 from benexp.demo.product import write_product
 from benexp.measure.environment import environment
+from benexp.records.run import RunRecord
 from benexp.tracking import mlflow_client, recorder_client
 from benexp.tracking.mlflow_client import Destination, UnreachableError
 from benexp.tracking.sent_records import find, samples, sent
@@ -57,7 +58,8 @@ def test_without_a_server_a_run_is_complete_and_is_sent_later(
     assert known
     assert known.whole
     run = mlflow_client.import_mlflow().MlflowClient(uri).get_run(known.run_id)
-    assert run.data.tags["map_hash"] == record.content["map_hash"]
+    assert isinstance(record.content, RunRecord)
+    assert run.data.tags["map_hash"] == record.content.map_hash
     assert "system/cpu_utilization_percentage" in run.data.metrics
     assert run.info.end_time == int(record.ended * 1000)
     capsys.readouterr()
@@ -105,7 +107,7 @@ def test_what_was_cut_off_is_completed_in_the_same_run(tmp_path: Path, monkeypat
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run_record(tmp_path / "a")
     (record,) = find(tmp_path)
-    destination = Destination(uri, "benexp", max_file_mb=0.002, max_run_mb=1)
+    destination = Destination(uri, "benexp", max_file_mb=0.02, max_run_mb=1)
     with monkeypatch.context() as patch:
         patch.setattr(destination, "_log_files", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(UnreachableError, match="disk full"):

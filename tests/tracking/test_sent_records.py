@@ -1,11 +1,14 @@
 """Which records are found, and what the marker beside them remembers."""
 
+import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benexp.records.storage import write_record
 from benexp.tracking.sent_records import (
     Record,
     Sent,
@@ -18,7 +21,17 @@ from benexp.tracking.sent_records import (
     samples,
     sent,
 )
-from tests.tracking.builders import benchmark_record, run_record, sweep_record, tile
+from tests.records import builders
+from tests.tracking.builders import (
+    benchmark_record,
+    comparison_record,
+    failure,
+    map_evaluation,
+    patch_evaluation,
+    run_record,
+    sweep_record,
+    tile,
+)
 
 HERE, THERE = "sqlite:///here.db", "http://there"
 
@@ -46,6 +59,48 @@ def test_a_report_of_an_unknown_version_is_none_and_said(tmp_path: Path, caplog:
     path = benchmark_record(tmp_path, tile("a"), schema_version=99)
     assert path not in [record.path for record in find(tmp_path)]
     assert f"{path}: has schema version 99, this benexp reads version 1" in caplog.text
+
+
+@pytest.mark.parametrize("write", [run_record, comparison_record, map_evaluation, patch_evaluation])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "has schema version 99, this benexp reads version 1"),
+        ({"schema_version": None}, "has no schema version, this benexp reads version 1"),
+        ({"seconds": "many"}, "Expected `float`, got `str` - at `$.seconds`"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_skipped_and_the_others_are_found(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    write: Callable[[Path], Path],
+    change: dict[str, object],
+    message: str,
+) -> None:
+    path = write(tmp_path / "a")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    other = write(tmp_path / "b")
+    assert [record.path for record in find(tmp_path)] == [other]
+    (line,) = caplog.messages
+    assert line.startswith(f"{path}: ") and message in line
+
+
+def test_nothing_is_sent_of_what_lies_below_a_report_of_an_unknown_version(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = benchmark_record(tmp_path / "benchmark", tile("a"), tile("b"), schema_version=99)
+    assert (path.parent / "a" / "run.json").exists()
+    beside = run_record(tmp_path / "c")
+    assert [record.path for record in find(tmp_path)] == [beside]
+    assert len(caplog.messages) == 1
+
+
+def test_tiles_of_a_benchmark_that_was_killed_or_kept_its_report_are_no_records(tmp_path: Path) -> None:
+    benchmark_record(tmp_path / "killed", tile("a"), status="unfinished")
+    kept = builders.job_report([tile("a")], {})
+    path = benchmark_record(tmp_path / "failed", tile("a"), status="failed")
+    write_record(path, builders.job_report([failure("", "no weights")], {}, status="failed", kept=kept))
+    assert [record.path for record in find(tmp_path)] == [path]
 
 
 def test_only_what_was_written_since_is_found(tmp_path: Path) -> None:
