@@ -26,3 +26,15 @@ def test_errors_are_one_line_whatever_a_name_holds(tmp_path: Path) -> None:
         ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert ran.returncode == 1
         assert ran.stderr == f"benexp: error: {message}\n"
+
+
+def test_the_first_export_is_announced(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BENEXP_CACHE_DIR", str(tmp_path / "cache"))
+    asked = [f"tile_folder={products / 'first'}", f"output_folder={tmp_path / 'out'}", "model=demo", "offset=none"]
+    announced = "exporting demo to ONNX at fp32 and checking it against the model: about 10 s on two free cores, once"
+    assert main(asked) == 0
+    assert caplog.messages.count(announced) == 1
+    assert main([*asked, "overwrite=true"]) == 0
+    assert caplog.messages.count(announced) == 1

@@ -15,7 +15,7 @@ from benexp.core.errors import BenexpError
 from benexp.models.embedded_hash import is_sound
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
-from exporters.cached import cached
+from exporters.cached import Kind, announcement, cached
 from exporters.ranges import RangePatches
 from exporters.recipe import Recipe
 from tests.models.builders import S2, model_config
@@ -171,3 +171,30 @@ def test_nothing_is_made_of_a_file_for_one_batch_size(
         cached(spec, "openvino")
     assert not caplog.messages
     assert cached(spec, "onnx") == small_onnx
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe", "words"),
+    [
+        ("onnx", Recipe(), "to ONNX at fp32 and checking it against the model: about 20 s on two free cores, once"),
+        (
+            "openvino",
+            Recipe(),
+            "to OpenVINO at fp32 and checking it against the model: about 10 s on two free cores, once",
+        ),
+        (
+            "openvino",
+            Recipe("int8", ranges=RangePatches("key", "up to 256 patches of a", lambda: np.zeros(0, np.float32))),
+            "to OpenVINO at int8, measuring its ranges on up to 256 patches of a and checking it against the model: "
+            "about 50 s on two free cores, once",
+        ),
+    ],
+)
+def test_an_export_is_announced_with_its_time(
+    kind: Kind, recipe: Recipe, words: str, small_model: ModelSpec, tmp_path: Path
+) -> None:
+    """For weights as large as those of a ResNet-50."""
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(95_000_000)
+    spec = replace(small_model, name="m", path=tmp_path)
+    assert announcement(spec, kind, recipe) == f"exporting m {words}"
