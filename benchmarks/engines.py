@@ -89,7 +89,7 @@ def bare(spec: ModelSpec, precision: str, device: str, patches: np.ndarray, batc
 
 
 def tera_operations(spec: ModelSpec) -> float:
-    """Of one patch: two for each multiplication with its addition."""
+    """The operations of one patch: two for each multiplication with its addition."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         load_classifier(spec)(torch.zeros(1, len(spec.bands), spec.patch_size, spec.patch_size))
     return counter.get_total_flops() / 1e12

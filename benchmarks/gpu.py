@@ -36,7 +36,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and on what the commands run."""
+    """The machine and the data that the commands run on."""
 
     out: Path
     model: list[str]
@@ -196,7 +196,7 @@ def run(command: Command, logs: Path, limit: float) -> dict[str, Any]:
 
 
 def found(command: Command) -> Any:
-    """What a command wrote, as far as the table needs it."""
+    """The results that a command wrote, as far as the table needs them."""
     if command.result is None:
         return None
     if command.result.is_file():

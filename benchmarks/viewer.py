@@ -18,7 +18,7 @@ from benexp.core.window import Window
 from benexp.mapping.grid import CLASSIFIED, INVALID, VALID, PatchGrid, ProbabilityGrid
 from benexp.measure.environment import environment
 from benexp.records.model import ModelRecord
-from benexp.records.run import FileRecord, PatchCounts, RunRecord
+from benexp.records.run import EffectiveResolution, FileRecord, PatchCounts, PixelCounts, RunRecord
 from benexp.report.viewer import Picture, write_viewer
 from benexp.runs.outputs import PICTURE
 
@@ -86,7 +86,9 @@ def write_page(path: Path, size: int, stride: int) -> None:
         **{"patches": PatchCounts(grid.classified.size, grid.classified.size), "environment": environment()},
         **{"backend_name": "none", "backend": {"backend": "none", "precision": "fp32", "device": "cpu"}},
         **{"folder": "made up", "grid": FileRecord(0, "0" * 64), "grid_reused": False, "resumed_chunks": 0},
-        range_patches=None,
+        **{"sensed": None, "simulated": True, "attribution": "", "range_patches": None},
+        resolution=EffectiveResolution(1200, 10 * stride),
+        pixels=PixelCounts.of(size**2, size**2, size**2),
     )
     area = Window(0, 0, size, size)
     write_viewer(path, record, grid, area, pictures, np.full(len(CLASSES), 1000), CLASSES, [])

@@ -17,7 +17,7 @@ INTERVAL = 0.05
 
 
 @dataclass(frozen=True)
-class Sample:
+class MemorySample:
     """So many tiles had ended, with these megabytes resident and files open."""
 
     ended: int
@@ -33,7 +33,7 @@ class Watched:
     def __init__(self, arguments: Sequence[str], log: Path) -> None:
         self.errors: list[str] = []
         self.warnings: list[str] = []
-        self.samples: list[Sample] = []
+        self.samples: list[MemorySample] = []
         self.ended = 0
         self._log = log.open("w")
         self._process = subprocess.Popen(
@@ -81,7 +81,7 @@ class Watched:
             used = [found for process in (main, *self._children()) if (found := _used(process))]
             if used:
                 totals = [sum(column) for column in zip(*used, strict=True)]
-                self.samples.append(Sample(self.ended, *used[0], totals[0], int(totals[1])))
+                self.samples.append(MemorySample(self.ended, *used[0], totals[0], int(totals[1])))
             meanwhile()
             time.sleep(INTERVAL)
         for thread in self._threads:

@@ -1,7 +1,4 @@
-"""Make the class map of a Sentinel-2 product with an exported model, by the rules of methods.md.
-
-`python reproduce.py PRODUCT MODEL.onnx CLASSES.tif` takes a .SAFE or a folder of bands; a full tile needs 6 GB of RAM.
-"""
+"""Make the class map of a Sentinel-2 product, a .SAFE or a folder of bands, with an .onnx file, by methods.md."""
 
 import argparse
 import json
@@ -34,9 +31,12 @@ bands, means, size, names = (json.loads(about[f"benexp.{key}"]) for key in ("ban
 sources = {}
 for band in [*bands, *(["SCL"] if args.mask else [])]:
     found = [p for p in args.product.rglob("*") if re.match(rf"(?!MSK_)(.*_)?{band}(_\d0m)?\.(jp2|tiff?)$", p.name)]
-    sources[band] = min(map(rasterio.open, found), key=lambda source: source.res)
+    with rasterio.Env(GDAL_PAM_ENABLED=False):  # no .aux.xml beside a file
+        sources[band] = min(map(rasterio.open, found), key=lambda source: source.res)
 xml = [node for path in args.product.glob("*MTD_MSIL*.xml") for node in ElementTree.parse(path).iter()]
 offsets = {IDS[int(n.get("band_id"))]: round(float(n.text)) for n in xml if n.tag.endswith("_ADD_OFFSET")}
+if args.offset is None and not offsets.keys() >= set(bands):
+    parser.error("the XML lists no offsets: give --offset, which is 0 before processing baseline 04.00")
 scale = 10000 / next((float(n.text) for n in xml if re.match(r"(L2A_)?(BOA_)?QUANTIFICATION_VALUE$", n.tag)), 10000)
 
 # 2. Model DN [bands, height, width] on the 10 m grid of the finest band; 0 where there is no data or the mask.

@@ -33,7 +33,7 @@ def reference_answer(spec: ModelSpec) -> Answer:
 
 
 def reference_name(spec: ModelSpec) -> str:
-    """What `reference_answer` asks, in words."""
+    """The model behind `reference_answer`, in words."""
     return f"{spec.path.name} ({spec.precision})" if spec.weights == "onnx" else "the model on torch at fp32"
 
 

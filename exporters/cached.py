@@ -140,7 +140,7 @@ def typed_source(spec: ModelSpec, recipe: Recipe) -> Path:
 
 
 def _is_unchecked(kind: Kind, precision: str) -> bool:
-    """Whether nothing but a GPU runs the file, so that only the engine that is built of it can be checked."""
+    """True where nothing but a GPU runs the file, so that only the engine that is built of it can be checked."""
     return kind == "tensorrt-onnx" and precision != "int8"
 
 

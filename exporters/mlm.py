@@ -34,7 +34,7 @@ COMMON_NAMES = {
     "B11": "swir16",
     "B12": "swir22",
 }
-"""What the eo extension calls the bands of Sentinel-2."""
+"""The eo extension's names of the bands of Sentinel-2."""
 
 FRAMEWORKS = {".onnx": ("ONNX", "onnx"), ".xml": ("OpenVINO", "openvino"), ".engine": ("TensorRT", "tensorrt")}
 """By an artefact's suffix: the framework's name, and the distribution whose version it has."""
@@ -82,7 +82,7 @@ def _item(spec: ModelSpec, artefact: Path, precision: str, batch: int | None, re
 
 
 def model_fields(spec: ModelSpec, batch: int | None = None) -> dict[str, Any]:
-    """What an item's properties say of a model, whatever runs it; `batch` None for any."""
+    """The properties of an item that hold for a model, whatever runs it; `batch` None for any."""
     return {
         "bands": _bands(spec),
         "mlm:name": _name(spec.name),
@@ -183,7 +183,7 @@ def _assets(artefact: Path, framework: str, package: str, bands: Sequence[str]) 
 
 
 def _place(spec: ModelSpec) -> dict[str, Any]:
-    """Where the training data lies, which the extension's authors advise to give; unlocated where it is not known."""
+    """The place of the training data, which the extension's authors advise to give; unlocated where it is not known."""
     if not _is_published(spec):
         return {"geometry": None}
     corners = [[_WEST, _SOUTH], [_EAST, _SOUTH], [_EAST, _NORTH], [_WEST, _NORTH], [_WEST, _SOUTH]]
@@ -212,7 +212,7 @@ def _licence(spec: ModelSpec) -> dict[str, Any]:
 
 
 def model_links(spec: ModelSpec) -> list[dict[str, Any]]:
-    """Where the model comes from, if that is the Hub."""
+    """The Hub's page of the model, where it comes from there."""
     if spec.weights != "hub":
         return []
     page = f"https://huggingface.co/{spec.source}/tree/{spec.revision}"
@@ -220,7 +220,7 @@ def model_links(spec: ModelSpec) -> list[dict[str, Any]]:
 
 
 def _is_published(spec: ModelSpec) -> bool:
-    """Whether the weights are known to be those of the Hub: the revision stays with them in exported files."""
+    """True where the weights are known to be those of the Hub: the revision stays with them in exported files."""
     return spec.revision is not None
 
 

@@ -1,4 +1,4 @@
-"""Whether an artefact answers as the classifier it was made from, and what becomes of it when it does not."""
+"""The comparison of an artefact with the classifier it was made from, without which it is not kept."""
 
 import json
 import tempfile
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.core.cache import SCRATCH, remove_scratch
+from benexp.core.disk_limits import limits_named
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import seal
+from benexp.models.embedded_hash import embed_hash
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
 
@@ -20,7 +21,7 @@ Answer = Callable[[Patches], npt.NDArray[np.float32]]
 """Patches [n, bands, p, p] in model DN to probabilities [n, classes]."""
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 0.1, "int8": 0.2}
-"""How far a probability may be from torch's fp32, by precision, unless the caller says otherwise."""
+"""The largest difference of a probability from torch's fp32, by precision, unless the caller says otherwise."""
 MEAN_SHARE = 0.2
 """The mean difference may be this share of a tolerance under 1: what is off everywhere is not rounded, but wrong."""
 INT8_DECIDES = ("real", "realistic", "random", "constant")
@@ -58,7 +59,7 @@ def compare(
     tolerance: float,
     decides: Container[str] | None = None,
 ) -> dict[str, Any]:
-    """How far `candidate` is from `reference`, kind by kind and in all that decide: those in `decides`, or every kind.
+    """The difference of `candidate` from `reference`, by kind and in all that decide: those in `decides`, or every one.
 
     A *flip* is a patch whose best class differs, beyond a tie where the reference's two best are further apart than
     `tolerance`. The candidate passes where no probability is further off than `tolerance`, their mean by no more than
@@ -102,7 +103,7 @@ def export_checked(
 ) -> dict[str, Any]:
     """Build an artefact beside `path`, compare it with `reference`, and only then give it its name.
 
-    `build` writes the file it is given and may write others of the same stem, and is followed by the seal; `load` makes
+    `build` writes the file it is given and may write others of the same stem, then the hash is embedded; `load` makes
     the file answer. The report with `about`, in which `reference` stands in words, is returned and written to
     `<stem>.parity.json`.
 
@@ -116,8 +117,9 @@ def export_checked(
     # A folder of its own, so that two processes exporting at once write to different files.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=SCRATCH) as scratch:
         made = Path(scratch) / path.name
-        build(made)
-        seal(made)
+        with limits_named(made, path):
+            build(made)
+            embed_hash(made)
         answer = load(made)
         report = {**about, **compare(reference, answer, patches, tolerance, decides)}
         if not report["passed"]:
@@ -125,7 +127,7 @@ def export_checked(
             _keep(worst, reference, answer, kind, patches[kind][patch : patch + 1])
             raise BenexpError(
                 f"{what} differs from {report['reference']}: {why}; it was not kept; "
-                f"the patch that tells most is in {worst}; {hint}"
+                f"the patch that differs most is in {worst}; {hint}"
             )
         made.with_suffix(".parity.json").write_text(json.dumps(report, indent=2) + "\n")
         # The artefact last: where it is, all that belongs to it is.
@@ -143,7 +145,7 @@ def _mean_allowed(tolerance: float) -> float:
 def _worst(
     reference: Answer, candidate: Answer, patches: Mapping[str, Patches], report: Mapping[str, Any]
 ) -> tuple[str, int, str]:
-    """Kind and number of the patch that tells most of a failure, and the failure in words."""
+    """Kind and number of the patch that shows a failure best, and the failure in words."""
     deciding = {kind: batch for kind, batch in patches.items() if report["kinds"][kind]["decides"]}
     answers = {kind: (reference(batch), candidate(batch)) for kind, batch in deciding.items()}
     differences = {kind: np.abs(right - answered).max(1) for kind, (right, answered) in answers.items()}

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 BATCH = 8
 """Patches at once while ranges are measured: bounds the memory."""
 FEW = 32
-"""Of fewer real patches ranges are shaky."""
+"""Ranges from fewer real patches are shaky."""
 OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool")
-"""What ONNX Runtime gets at int8. Norms, softmax and the like are cheap, and 8 bits hurt them."""
+"""The operators that ONNX Runtime gets at int8. Norms, softmax and the like are cheap, and 8 bits hurt them."""
 
 
 log = logging.getLogger("benexp")
 
 
 def for_ranges(spec: ModelSpec, real: Patches) -> tuple[Patches, Patches]:
-    """What to measure ranges on, and the patches of `real` that are kept out of it, to check on: every fourth.
+    """Patches to measure ranges on, and the patches of `real` that are kept out of it, to check on: every fourth.
 
     Warns where they are few. Constant and random patches widen the ranges a little beyond what a sample of a tile
     shows: its brightest and darkest places are seldom in it.
@@ -57,7 +57,7 @@ def quantised_on(ranges: RangePatches, real: Patches) -> str:
 
 
 def int8_hint(spec: ModelSpec) -> str:
-    """What to do where int8 differs too much from the model."""
+    """The remedy where int8 differs too much from the model."""
     if not spec.trained:
         return "its weights are random, which int8 does not suit: for a speed run set export.tolerance.int8=1"
     return "use fp32, measure ranges on more patches (quantization.patches), or allow more with export.tolerance.int8"

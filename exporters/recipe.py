@@ -1,4 +1,4 @@
-"""What is asked of an artefact, beside its model and its kind."""
+"""The recipe of an artefact, beside its model and its kind."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from exporters.ranges import RangePatches
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an artefact is to be made. What a kind of artefact has no use for is left alone."""
+    """The settings of an export. Those that a kind of artefact has no use for are ignored."""
 
     precision: str = "fp32"
     batch: int | None = None
     """Patches at once; None: any."""
     tolerance: float | None = None
-    """How far a probability may be from the model's at fp32; None: what is usual for the precision."""
+    """The largest difference of a probability from the model's at fp32; None: the usual one for the precision."""
     ranges: RangePatches | None = None
     """Real patches: what int8's ranges are measured on, and one more kind that every artefact is checked on."""
     workspace_gb: float = WORKSPACE_GB

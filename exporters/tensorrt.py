@@ -18,7 +18,7 @@ from typing import Any
 from benexp.core.cache import SCRATCH, cache_folder
 from benexp.core.errors import BenexpError
 from benexp.core.tensorrt import WORKSPACE_GB, Gpu, TensorrtEngine, failed, gpu_name, library, logger
-from benexp.models.embedded_hash import BIN_HASH, seal
+from benexp.models.embedded_hash import BIN_HASH, embed_hash
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
@@ -38,7 +38,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def engine_key() -> tuple[str, str]:
-    """What an engine holds for beside its model: TensorRT's version and the kind of GPU."""
+    """The key of an engine beside its model: TensorRT's version and the kind of GPU."""
     return library().__version__, gpu_name()
 
 
@@ -113,7 +113,7 @@ def export_unchecked(spec: ModelSpec, path: Path, precision: str) -> dict[str, A
         write_onnx(load_classifier(spec, precision), spec, made, to_metadata(spec, precision), None)
         if precision == "bf16":
             _round_folded_weights(made)
-        seal(made)
+        embed_hash(made)
     return {"precision": precision}
 
 
@@ -153,7 +153,7 @@ def trtexec_command(
 
 
 def timing_cache(version: str, gpu: str) -> Path:
-    """Where TensorRT's measurements of kernels are kept, so that the next engine for this GPU is built faster."""
+    """The file of TensorRT's measurements of kernels, kept so that the next engine for this GPU is built faster."""
     plain = re.sub(r"[^\w.]+", "_", f"{gpu}-{version}")
     return cache_folder() / "tensorrt" / f"{plain}.timing"
 
@@ -171,7 +171,7 @@ def _plan(source: Path, shape: list[int], precision: str, workspace_gb: float, t
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(workspace_gb * 2**30))
     if precision == "fp32":
-        # Rounds convolutions to 10 bits unless told otherwise, and would still be called fp32.
+        # Rounds convolutions to 10 bits by default, and would still be called fp32.
         config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     profile.set_shape("patches", tuple(shape), tuple(shape), tuple(shape))

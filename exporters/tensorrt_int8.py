@@ -26,7 +26,7 @@ OPSET = 19
 """The first at which scales may be fp16."""
 OPERATORS = ["Conv", "Gemm", "MatMul"]
 UNDOES = frozenset(("WeightBiasQuantization",))
-"""Of ONNX Runtime's own changes to a graph, what would make integers of the biases: with scales of fp16, wrong ones."""
+"""The change of ONNX Runtime's own that would make integers of the biases: with scales of fp16, wrong ones."""
 
 
 def quantize_for_tensorrt(spec: ModelSpec, source: Path, path: Path, recipe: Recipe) -> dict[str, Any]:

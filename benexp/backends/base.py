@@ -42,7 +42,7 @@ class Backend(BatchedEngine):
     """Distributions, as pip names them, of the engine that answers: a grid of one version is not reused by another."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
-    """What `device` may be, up to a colon: `cuda` stands for `cuda:1`, too."""
+    """The values of `device`, up to a colon: `cuda` stands for `cuda:1`, too."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class Backend(BatchedEngine):
             )
         super().__init__(spec, artefact, batch_size)
         self.precision = precision
-        """What runs: another than was asked for only where `allow_fallback`."""
+        """The one that runs: another than was asked for only with `allow_fallback`."""
         self.device = device
         self.threads = threads
         self.allow_fallback = allow_fallback
         self.fallbacks: list[str] = []
         self.open_seconds: dict[str, float] = {}
-        """What opening took: `choose_batch` where that was asked for, `load` (with compiling) and `first_batch`."""
+        """Seconds of opening: `choose_batch` where that was asked for, `load` (with compiling) and `first_batch`."""
         self._is_open = False
 
     @classmethod
@@ -168,7 +168,7 @@ class Backend(BatchedEngine):
         self._unload()
 
     def describe(self) -> dict[str, Any]:
-        """What runs, for the records: engine, version, active provider, device, precision, threads, batch size."""
+        """The record of what runs: engine, version, active provider, device, precision, threads, batch size."""
         return {
             "backend": type(self).__name__,
             "precision": self.precision,

@@ -1,4 +1,4 @@
-"""How many patches go through an engine at once.
+"""The number of patches that go through an engine at once.
 
 Batches of one size, filled across chunks (`PatchQueue`); the choice of `auto`; half the batch where memory runs out.
 """
@@ -79,10 +79,10 @@ class BatchedEngine(ABC):
     """
 
     pads: bool = True
-    """Whether the last batch is filled up to `batch_size`, which engines that choose kernels by its shape need. Whoever
-    overrides `_classify` sees to it there."""
+    """True where the last batch is filled up, as engines that choose kernels by its shape need it. An engine that
+    overrides `_classify` does so there."""
     fixed_batch: bool = False
-    """Whether `_open` makes an engine for one batch size: another size needs another engine."""
+    """True where `_open` makes an engine for one batch size: another size needs another engine."""
 
     def __init__(
         self, spec: ModelSpec, artefact: Path | Callable[[int], Path] | None, batch_size: int | Literal["auto"]
@@ -131,7 +131,7 @@ class BatchedEngine(ABC):
             self._close()
 
     def _upload(self, chunk: StagedChunk) -> Any:
-        """What the engine keeps on its device of a chunk, on its way there; None where it reads it from here.
+        """The engine's copy of a chunk, on its way to the device; None where the engine reads the chunk itself.
 
         Another thread than the one that classifies may call this.
         """
@@ -273,7 +273,7 @@ class BatchedEngine(ABC):
             raise kind(f"{type(self).__name__} failed on model {self.spec.name}: {one_line(error)}") from error
 
     def _is_out_of_memory(self, error: Exception) -> bool:
-        """Whether a smaller batch could help; engines word it in their own ways."""
+        """True where a smaller batch could help; engines word it in their own ways."""
         said = str(error).lower()
         return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
 
@@ -296,9 +296,9 @@ class PatchQueue:
         self._backend = backend
         self._waiting: list[Part] = []
         self._wanted: deque[int] = deque()
-        """How many patches each chunk has that is not answered yet."""
+        """The numbers of patches of the chunks that are not answered yet."""
         self._answers = np.empty((0, len(backend.spec.classes)), np.float32)
-        """Of the first patches of these chunks."""
+        """The answers of the first patches of these chunks."""
 
     def put(self, part: Part) -> list[npt.NDArray[np.float32]]:
         """Add a chunk with its patches; the answers [n, classes] of the chunks that are done now, in their order."""

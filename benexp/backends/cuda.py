@@ -1,4 +1,4 @@
-"""What NVIDIA's driver and CUDA's libraries say, and take, in this process, asked without any package."""
+"""NVIDIA's driver and CUDA's libraries in this process, asked without any package."""
 
 import ctypes
 import os
@@ -24,7 +24,7 @@ def keep_fp32() -> None:
 
 
 def may_be_tf32() -> bool:
-    """Whether CUDA's libraries may round fp32 to TF32: they loaded before `keep_fp32`, or the user set it otherwise."""
+    """True where CUDA's libraries may round fp32 to TF32: they loaded too early, or the user wants it."""
     return not _off_in_time
 
 
@@ -38,7 +38,7 @@ def gpu_name(index: int) -> str | None:
 
 
 def gpu_count() -> int:
-    """How many GPUs this process sees."""
+    """The number of GPUs that this process sees."""
     driver, count = _driver(), ctypes.c_int()
     return 0 if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) else count.value
 

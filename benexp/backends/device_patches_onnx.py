@@ -160,12 +160,12 @@ def flat(chunk: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> dict[str, npt
 
 
 def offsets(width: int, patch_size: int) -> npt.NDArray[np.int64]:
-    """Where the pixels of a patch lie in a flattened chunk of this width, from its first one on: [p, p]."""
+    """The distances [p, p] of a patch's pixels from its first one in a flattened chunk of this width."""
     along = np.arange(patch_size, dtype=np.int64)
     return along[:, None] * width + along
 
 
 def starts(origins: npt.NDArray[np.int64], width: int, count: int) -> npt.NDArray[np.int64]:
-    """Where the patches at `origins` [n, 2] start in a flattened chunk: [count], the last one repeated."""
+    """The first pixels [count] of the patches at `origins` [n, 2] in a flattened chunk, the last one repeated."""
     first = origins[:, 0].astype(np.int64) * width + origins[:, 1]
     return np.concatenate([first, np.repeat(first[-1:], count - len(first))])

@@ -43,7 +43,7 @@ class OnnxRuntimeBackend(Backend):
     _PROVIDERS: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
     """The provider that is asked for, and those that take what it leaves over."""
     _DISABLED: ClassVar[tuple[str, ...]] = ()
-    """Of ONNX Runtime's own changes to a graph."""
+    """ONNX Runtime's own changes to a graph that are left out."""
 
     _session: Any = None
     _provider = ""
@@ -85,7 +85,7 @@ class OnnxRuntimeBackend(Backend):
                 if type(error).__name__ in _UNREADABLE:
                     reason = str(error).splitlines()[0]
                     raise BenexpError(f"{model} cannot be loaded, delete it: {reason}") from error
-                # Perhaps it is the provider that fails, and not the model: the next one tells.
+                # Perhaps it is the provider that fails, and not the model: the next one shows.
                 failure = failure or error
                 if len(able) == 1:
                     raise failure from None
@@ -132,12 +132,12 @@ class OnnxRuntimeBackend(Backend):
         return session
 
     def _options(self, provider: str) -> Mapping[str, str]:
-        """What the provider is told."""
+        """The provider's options."""
         return {}
 
     @classmethod
     def _missing(cls, provider: str) -> str | None:
-        """What `provider` lacks on this machine, and how to get it."""
+        """The library that `provider` lacks on this machine, and how to get it."""
         return None
 
     def _check_input(self, session: Any) -> None:

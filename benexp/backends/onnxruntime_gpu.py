@@ -198,7 +198,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             done += taken
 
     def _memory(self) -> tuple[str, int]:
-        """Where patches lie, in ONNX Runtime's words."""
+        """The device that holds the patches, in ONNX Runtime's words."""
         return ("cpu", 0) if self.device == "cpu" else ("cuda", self._index)
 
     def _close(self) -> None:
@@ -308,6 +308,6 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
 
 
 def _timings() -> Path:
-    """Where ONNX Runtime keeps TensorRT's measurements of kernels, which hold for one version of it."""
+    """The folder of TensorRT's measurements of kernels, which hold for one version of it."""
     version = next(filter(None, map(installed_version, DISTRIBUTIONS)), "unknown")
     return cache_folder() / "onnxruntime-tensorrt" / f"timings-{version}"

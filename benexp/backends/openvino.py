@@ -128,7 +128,7 @@ class OpenVinoBackend(Backend):
         return options
 
     def _compare_precision(self, asked: str, can: list[str]) -> None:
-        """Whether the engine computes as asked: where it cannot, it takes fp32 without a word."""
+        """Compare what the engine computes in with what was asked: where it cannot, it takes fp32 without a word."""
         active = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if active == _COMPUTES.get(asked) or (asked == "int8" and "INT8" in can):
             return
@@ -143,7 +143,7 @@ class OpenVinoBackend(Backend):
         return chunk, np.repeat(origins, self._requests(), axis=0)
 
     def _requests(self) -> int:
-        """How many batches are held at once: those that run, and one that is being cut."""
+        """The number of batches held at once: those that run, and one that is being cut."""
         return 1 + int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def _classify(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:

@@ -16,9 +16,9 @@ class StagedChunk:
     pixels: npt.NDArray[Any]
     valid: npt.NDArray[np.bool_]
     on_device: Any = None
-    """What the engine has of it on its device."""
+    """The engine's copy of it on the device."""
     opening: int = 0
-    """Which opening of the engine `on_device` belongs to."""
+    """The opening of the engine that `on_device` belongs to, counted."""
 
     @cached_property
     def all_valid(self) -> bool:
@@ -30,7 +30,7 @@ Part = tuple[StagedChunk, npt.NDArray[np.int64]]
 
 
 def count(parts: Sequence[Part]) -> int:
-    """How many patches there are."""
+    """The number of patches."""
     return sum(len(origins) for _, origins in parts)
 
 

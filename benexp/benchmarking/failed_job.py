@@ -11,9 +11,9 @@ from benexp.config.hashing import NOT_IN_HASH, config_hash, digest
 from benexp.config.validation import check
 from benexp.core.errors import BenexpError, one_line
 from benexp.core.files import identity, staging
-from benexp.records.benchmark import earlier_report, write_report
 from benexp.records.job import JobReport
 from benexp.records.names import JOBS, REPORT
+from benexp.records.report_files import earlier_report, write_report
 from benexp.records.tile import FailedTile
 
 if TYPE_CHECKING:

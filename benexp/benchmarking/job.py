@@ -10,9 +10,9 @@ from benexp.benchmarking.sweep_report import sweep_report
 from benexp.config.concurrent_jobs import runs_concurrently
 from benexp.config.schema import Benchmark
 from benexp.measure.environment import environment
-from benexp.records.benchmark import STAGES, earlier_report, write_report
 from benexp.records.job import JobReport, Status
 from benexp.records.names import PAGE, REPORT, TABLE
+from benexp.records.report_files import STAGES, earlier_report, write_report
 from benexp.records.tile import DoneTile, FailedTile, TileRecord
 from benexp.report.benchmark_page import write_page
 from benexp.report.collection import write_collection

@@ -35,15 +35,15 @@ def labels(configs: Sequence[Mapping[str, Any]], backends: Sequence[str]) -> lis
     for one, backend in zip(every, backends, strict=True):
         one.pop("backend._target_", None)
         one["backend"] = backend
-    telling = {
+    varying = {
         key for one in every for key in one if len({json.dumps(other[key]) for other in every if key in other}) > 1
     }
-    if "model.name" in telling:
-        telling -= {key for key in telling if key.startswith("model.") and key != "model.name"}
-    order = [*PLAIN, *SHORT, *sorted(telling - {*PLAIN, *SHORT})]
+    if "model.name" in varying:
+        varying -= {key for key in varying if key.startswith("model.") and key != "model.name"}
+    order = [*PLAIN, *SHORT, *sorted(varying - {*PLAIN, *SHORT})]
     found = []
     for one in every:
-        keys = [key for key in order if key in one and (key in telling or key == "backend")]
+        keys = [key for key in order if key in one and (key in varying or key == "backend")]
         found.append(
             Label(", ".join(_words(key, one[key]) for key in keys), [_override(key, one[key]) for key in keys])
         )

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benexp.measure.statistics import RECOMMENDED_REPEATS, Comparison, compare, is_wide
+from benexp.measure.statistics import RECOMMENDED_REPEATS, SpeedRatio, compare, is_wide
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _against(best: Candidate, reference: Candidate | None) -> str:
     return _apart(reference, found)
 
 
-def _apart(other: Candidate, found: Comparison | None) -> str:
+def _apart(other: Candidate, found: SpeedRatio | None) -> str:
     """Why the best cannot be said to be faster than another."""
     if found is None or found.low is None:
         return f"too few repeats to tell it from {other.name}"
@@ -145,11 +145,11 @@ def _apart(other: Candidate, found: Comparison | None) -> str:
     return f"{'no difference measured' if _is_alike(found) else 'not told apart'} from {other.name} ({found.times})"
 
 
-def _is_alike(found: Comparison | None) -> bool:
+def _is_alike(found: SpeedRatio | None) -> bool:
     return found is not None and found.verdict == "no difference"
 
 
-def _compared(candidate: Candidate, reference: Candidate) -> Comparison | None:
+def _compared(candidate: Candidate, reference: Candidate) -> SpeedRatio | None:
     """None where no repeat was measured of both."""
     if not candidate.seconds.keys() & reference.seconds.keys():
         return None

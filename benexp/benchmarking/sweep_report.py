@@ -17,11 +17,11 @@ from benexp.benchmarking.recommendation import Candidate, Limits, recommend
 from benexp.benchmarking.reference_comparison import choose_reference, describe_reference
 from benexp.benchmarking.sweep_table import explanations, red, table
 from benexp.core.files import identity
-from benexp.records.benchmark import write_report
 from benexp.records.environment import Environment
 from benexp.records.job import JobReport
 from benexp.records.job_outcome import JobOutcome
 from benexp.records.names import PAGE, REPORT, TABLE
+from benexp.records.report_files import write_report
 from benexp.records.storage import read_record
 from benexp.records.sweep import Configuration, OtherEnvironment, Recommended, SweepReport
 from benexp.records.tile import FailedTile

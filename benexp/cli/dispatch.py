@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benexp.cli.interrupts import GOES_ON, raise_interrupts
 from benexp.config.groups import groups
+from benexp.config.schema import RENAMED
 from benexp.core.errors import BenexpError
 
 if TYPE_CHECKING:
@@ -24,6 +25,26 @@ def run(
     """
     with _failure_reported(composed, overrides, in_sweep):
         return _run(composed, overrides, show, in_sweep)
+
+
+def check_job(composed: "DictConfig") -> None:
+    """Raise BenexpError where a value of the configuration is refused, whatever the products and the model are."""
+    from benexp.config.validation import check
+    from benexp.runs.backend_choice import choose_backend
+    from benexp.runs.plan import requested_layers
+
+    config = check(composed)
+    _check_task(config.task.name)
+    if config.task.name in ("classify", "benchmark"):
+        choose_backend(config.backend)
+        requested_layers(config)
+
+
+def _check_task(name: str) -> None:
+    if name not in groups()["task"]:
+        if present := RENAMED.get(f"task={name}"):
+            raise BenexpError(f"task.name={name} is now {present}")
+        raise BenexpError(f"task.name={name}: takes {', '.join(groups()['task'])}")
 
 
 def _failure_reported(
@@ -51,8 +72,7 @@ def _run(
         repeat = str(config.benchmark.repeat) if config.task.name == "benchmark" else ""
         folder = folder / "jobs" / config_hash(config)[:12] / repeat
     config.output_folder = str(folder)
-    if config.task.name not in groups()["task"]:
-        raise BenexpError(f"task.name={config.task.name}: takes {', '.join(groups()['task'])}")
+    _check_task(config.task.name)
     sweep = Path(composed.output_folder) if in_sweep else None
     task = importlib.import_module(f"benexp.tasks.{config.task.name}")
     raise_interrupts()

@@ -1,4 +1,4 @@
-"""The end of a sweep: the interrupt of its jobs, their count and errors, the joint report, the best trial."""
+"""The end of a sweep: the interrupt of its jobs, their count and errors, the sweep's report, the best trial."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ BEST_TRIAL = "optimization_results.yaml"
 
 
 def report_sweep(sweep: StartedSweep, name: str, began: float, interrupted: bool) -> bool:
-    """Print how the jobs of a sweep ended, and write the joint report of benchmarks; True where all went well.
+    """Print how the jobs of a sweep ended, and write the sweep's report of benchmarks; True where all went well.
 
     `name` is the sweep's among those into the same folder, `began` the time (seconds since 1970) of its start.
     """

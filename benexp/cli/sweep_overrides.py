@@ -1,14 +1,19 @@
 """The overrides that a sweep varies, read in the way of Hydra's sweepers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from benexp.config.hashing import NOT_IN_HASH
 
@@ -41,10 +46,8 @@ class SweepOverrides:
 
 def sweep_overrides(hydra: DictConfig) -> SweepOverrides:
     """The overrides in Hydra's own configuration: those of a recipe, and those of the command line, which win."""
-    params = hydra.sweeper.get("params") or {}
-    given = [*(f"{key}={value}" for key, value in params.items()), *given_overrides(hydra)]
     try:
-        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(given)
+        parsed = _parsed(hydra)
         varied = [one for one in {one.key_or_group: one for one in parsed}.values() if one.is_sweep_override()]
         keys = frozenset(one.key_or_group for one in varied)
         if trials := hydra.sweeper.get("n_trials"):
@@ -54,6 +57,28 @@ def sweep_overrides(hydra: DictConfig) -> SweepOverrides:
         return SweepOverrides(keys, math.prod(sum(1 for _ in one.sweep_string_iterator()) for one in varied))
     except HydraException:
         return SweepOverrides()  # the sweeper says what is wrong
+
+
+def grid_jobs(config: DictConfig) -> Iterator[tuple[list[str], DictConfig]]:
+    """The overrides and the composed configuration of each job of a grid; nothing for other sweepers.
+
+    `config` is composed with Hydra's own part. Ends early where a job cannot be composed: the sweeper says why.
+    """
+    if not config.hydra.sweeper["_target_"].endswith(".BasicSweeper"):
+        return
+    loader = GlobalHydra.instance().config_loader()
+    with suppress(HydraException, OmegaConfBaseException):
+        for overrides in chain(*BasicSweeper.split_arguments(_parsed(config.hydra), None)):
+            composed = loader.load_sweep_config(config, list(overrides))
+            with read_write(composed), open_dict(composed):
+                del composed["hydra"]
+            yield list(overrides), composed
+
+
+def _parsed(hydra: DictConfig) -> list[Override]:
+    params = hydra.sweeper.get("params") or {}
+    given = [*(f"{key}={value}" for key, value in params.items()), *given_overrides(hydra)]
+    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(given)
 
 
 def given_overrides(hydra: Any) -> list[str]:

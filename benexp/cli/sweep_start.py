@@ -10,9 +10,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from benexp.benchmarking.ceilings import FOLDER as CEILINGS
+from benexp.cli.dispatch import check_job
 from benexp.cli.interrupts import raise_interrupts
-from benexp.cli.sweep_overrides import SweepOverrides, put_repeats_outermost, sweep_overrides
+from benexp.cli.sweep_overrides import SweepOverrides, grid_jobs, put_repeats_outermost, sweep_overrides
 from benexp.config.concurrent_jobs import starts_concurrently
+from benexp.core.errors import BenexpError
 
 log = logging.getLogger("benexp")
 
@@ -41,9 +43,10 @@ class SweepStart(Callback):
         overrides = sweep_overrides(config.hydra)
         if refusal := overrides.refusal(config.task.name):
             raise SweepRefusedError(refusal)
+        put_repeats_outermost(config.hydra)
+        _check_grid(config, overrides)
         raise_interrupts()
         started_sweeps.append(StartedSweep(Path(config.output_folder), Path(config.hydra.sweep.dir), overrides))
-        put_repeats_outermost(config.hydra)
         if config.task.name == "benchmark" and not config.resume and not config.dry_run:
             shutil.rmtree(Path(config.output_folder) / CEILINGS, ignore_errors=True)
         if "optuna" in config.hydra.sweeper["_target_"]:
@@ -58,3 +61,13 @@ class SweepStart(Callback):
                 "is free: for times that can be compared, leave out hydra/launcher",
                 OmegaConf.select(config, "hydra.runtime.choices.hydra/launcher"),
             )
+
+
+def _check_grid(config: DictConfig, swept: SweepOverrides) -> None:
+    """Raise SweepRefusedError where a job of a grid would be refused for a value of its configuration."""
+    for number, (overrides, composed) in enumerate(grid_jobs(config), 1):
+        try:
+            check_job(composed)
+        except BenexpError as error:
+            place = f"job {number} of {swept.jobs}: {swept.swept_among(overrides)}"
+            raise SweepRefusedError(f"{error} ({place}; no job was begun)") from error

@@ -4,6 +4,7 @@ import re
 
 from benexp.config.groups import conf_folder, groups
 from benexp.config.schema import RENAMED
+from benexp.core.disk_limits import reason
 from benexp.core.errors import BenexpError, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -43,7 +44,7 @@ def error_message(error: BaseException, *, composing: bool = False) -> str:
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return f"{text}: {' '.join(str(error.__cause__).split())}" if error.__cause__ else text
     if isinstance(error, OSError):
-        return f"{error.filename or 'the system'}: {error.strerror or text}"
+        return f"{error.filename or 'the system'}: {reason(error)}"
     if composing:
         # Hydra raises exceptions of its own code for some mistakes, such as a list in place of a group's choice.
         return f"Hydra can make no configuration of these keys and values ({one_line(error)}): see benexp --help"

@@ -18,7 +18,11 @@ MOST = 65536
 """Workers, threads, jobs, patches: larger numbers are mistakes, which would keep the machine busy for long."""
 LONGEST = 1e9
 """Seconds that can be waited for."""
-RENAMED = {"calibration.patches": "quantization.patches", "calibration": "quantization", "task=report": "task=upload"}
+RENAMED = {
+    "calibration.patches": "quantization.patches",
+    "calibration": "quantization",
+    "task=report": "task=upload",
+}
 """Former names of keys and choices, with the present ones."""
 
 

@@ -1,7 +1,10 @@
 """The check of a composed configuration against the schema, with one-line messages."""
 
+import copy
 import dataclasses
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -27,7 +30,7 @@ _ITEMS = {str: "texts", int: "whole numbers", float: "numbers"}
 def check(composed: DictConfig) -> Config:
     """The typed configuration. Raises BenexpError naming the key, what it got and what it takes."""
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), _scalars_in_lists(composed)))
     except OmegaConfBaseException as error:
         raise BenexpError(_message(error, composed)) from error
     assert isinstance(config, Config)
@@ -36,6 +39,27 @@ def check(composed: DictConfig) -> Config:
         if not right:
             raise BenexpError(f"{key}={got}: takes {takes}")
     return config
+
+
+def _scalars_in_lists(composed: DictConfig) -> DictConfig:
+    """A copy in which a scalar in place of a list, as in `mask.scl=9`, is a list of that one element."""
+    copied = copy.deepcopy(composed)
+    for key in _list_keys(Config):
+        with suppress(OmegaConfBaseException):  # named when the schema is merged
+            if isinstance(value := OmegaConf.select(copied, key), str | int | float):
+                OmegaConf.update(copied, key, [value])
+    return copied
+
+
+def _list_keys(group: type, prefix: str = "") -> Iterator[str]:
+    """The keys of the schema that take a list."""
+    for name, hint in get_type_hints(group).items():
+        kind = get_args(hint)[0] if isinstance(hint, UnionType) else hint
+        if dataclasses.is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from _list_keys(kind, f"{prefix}{name}.")
+        elif get_origin(kind) is list:
+            yield f"{prefix}{name}"
 
 
 def _check_group(group: Any, prefix: str = "") -> None:
@@ -74,6 +98,14 @@ def _is_number(item: Any) -> bool:
     return type(item) in (int, float)
 
 
+def _keys_of(group: str) -> list[str]:
+    """The keys of a group of the schema, such as `execution.slurm`; of the whole schema where `group` is empty."""
+    kind: type[Any] = Config
+    for name in filter(None, group.split(".")):
+        kind = get_type_hints(kind)[name]
+    return [one.name for one in dataclasses.fields(kind)]
+
+
 def _message(error: OmegaConfBaseException, composed: DictConfig) -> str:
     """One line about an error of omegaconf: the key, what it got and what it takes."""
     key = error.full_key or "the configuration"
@@ -89,6 +121,5 @@ def _message(error: OmegaConfBaseException, composed: DictConfig) -> str:
         if str(key) in RENAMED:
             return f"{key} is now {RENAMED[str(key)]}"
         parent = str(key).rpartition(".")[0]
-        siblings = OmegaConf.select(OmegaConf.structured(Config), parent) if parent else OmegaConf.structured(Config)
-        return f"unknown key {key}: {parent or 'the configuration'} takes {', '.join(map(str, siblings or ()))}"
+        return f"unknown key {key}: {parent or 'the configuration'} takes {', '.join(_keys_of(parent))}"
     return f"{key}={got}: {what}"

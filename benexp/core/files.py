@@ -15,6 +15,7 @@ from glob import escape
 from pathlib import Path
 from typing import IO
 
+from benexp.core.disk_limits import limits_named
 from benexp.core.errors import BenexpError
 
 log = logging.getLogger("benexp")
@@ -37,9 +38,10 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         _remove_partial(path.parent, path.stem, age=_DAY)
     temporary = path.with_name(f"{path.stem}{PARTIAL}-{secrets.token_hex(4)}{path.suffix}")
     try:
-        yield temporary
-        if durable:
-            sync(temporary)
+        with limits_named(temporary, outside_staging(path)):
+            yield temporary
+            if durable:
+                sync(temporary)
         temporary.replace(path)
         if durable:
             sync(path.parent)
@@ -119,6 +121,11 @@ def staging(folder: Path) -> Iterator[Path]:
             yield own
         finally:
             shutil.rmtree(own)
+
+
+def outside_staging(path: Path) -> Path:
+    """The path that a file built in `staging` is published under, to name in messages."""
+    return Path(*(part for part in path.parts if not part.startswith(STAGING)))
 
 
 @contextmanager

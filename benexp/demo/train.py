@@ -17,9 +17,9 @@ from benexp.core.classes import CLASSES, NODATA
 from benexp.demo.landscape import make_landscape
 from benexp.demo.scenery import BANDS, OFFSET, strips
 from benexp.mapping.blending import window_weights
+from benexp.models.band_statistics import band_statistics
 from benexp.models.checkpoint import new_network, save_checkpoint
 from benexp.models.published import configuration
-from benexp.models.statistics import band_statistics
 
 ARCHITECTURE = "test_resnet"
 """The smallest residual network that timm knows: 0.4 million weights."""

@@ -57,8 +57,8 @@ class Comparison:
             # Not beside the first backend, as classify does: it would take cores from that one alone.
             check_integrity(tile.product, plan.integrity, plan.spec.bands)
             self._try_all()
-            with output_folder(tiles), output_folder(folder), staging(folder) as unfinished:
-                record, files = self._compare(region, unfinished)
+            with output_folder(tiles), output_folder(folder), staging(folder) as staged:
+                record, files = self._compare(region, staged)
                 record = dataclasses.replace(record, files={path.name: describe_file(path) for path in files})
                 publish(files, folder, record, COMPARISON)
         summarise(folder, record, say)

@@ -12,7 +12,7 @@ from benexp.core.errors import BenexpError
 from benexp.core.files import staging
 from benexp.evaluation.evaluation_report import describe_question, figure, listed, notes, plain, say_files, say_table
 from benexp.evaluation.reference import WORDS, Confusion, MapGrid, Reference, map_grid
-from benexp.execution.products import classify_products
+from benexp.execution.classify_products import classify_products
 from benexp.measure.accuracy import MapAccuracy, map_accuracy
 from benexp.records.evaluation import ComparedPixels, MapClassScores, MapEvaluation
 from benexp.records.names import EVALUATION, RUN
@@ -97,9 +97,9 @@ def evaluate_map(
         confusion = reference.compare(mapped.path, codes)
     accuracy = map_accuracy(confusion.matrix)
     folder = Path(config.output_folder) / mapped.name
-    with output_folder(folder), staging(folder) as unfinished:
+    with output_folder(folder), staging(folder) as staged:
         against = f"{mapped.words}, against {truth.name} ({WORDS[codes]})"
-        files = _write(unfinished, mapped.name, accuracy, against)
+        files = _write(staged, mapped.name, accuracy, against)
         record = MapEvaluation(
             name=mapped.name,
             map=str(mapped.path),
@@ -134,11 +134,16 @@ def _product(config: Config) -> Path:
 def _known(path: Path, tags: Mapping[str, str]) -> Map:
     """The map with its run's record, if that lies beside it, else with what its tags hold."""
     beside = path.parent / RUN
+    why = f"no {RUN} of this map is beside it"
     if beside.is_file():
-        made = read_record(beside, RunRecord)
-        if made.files.get(path.name) == describe_file(path):
-            return Map.of_run(path, made)
-    note = f"{path}: no {RUN} of this map is beside it: model and backend are what its tags say"
+        try:
+            made = read_record(beside, RunRecord)
+        except BenexpError as error:  # one of another version of benexp, most likely
+            why = str(error)
+        else:
+            if made.files.get(path.name) == describe_file(path):
+                return Map.of_run(path, made)
+    note = f"{path}: model and backend are what its tags hold: {why}"
     if "MODEL" not in tags:
         return Map(path, notes=[note])
     trained = not tags.get("WEIGHTS", "").startswith("RANDOM")

@@ -124,8 +124,8 @@ def evaluate_patches(config: Config, overrides: Sequence[str], say: Callable[[st
             f"{path}: no patch has enough valid pixels for chunking.min_valid={config.chunking.min_valid}"
         )
     accuracy = label_accuracy(chosen.truth[classified], probabilities[classified], thresholds)
-    with output_folder(folder), staging(folder) as unfinished:
-        table = unfinished / f"{name}_accuracy.csv"
+    with output_folder(folder), staging(folder) as staged:
+        table = staged / f"{name}_accuracy.csv"
         write_label_accuracy(table, accuracy, spec.classes)
         record = PatchEvaluation(
             name=name,

@@ -13,7 +13,7 @@ from typing import Any, Self
 from benexp.config.schema import Execution
 from benexp.core.errors import BenexpError, one_line
 from benexp.execution.clusters import FOR_TILES, cluster, import_distributed
-from benexp.execution.worker import Call, Outcome, WorkerRuntime, WorkerTask
+from benexp.execution.worker import Call, CallOutcome, WorkerRuntime, WorkerTask
 from benexp.version import __version__
 
 log = logging.getLogger("benexp")
@@ -63,7 +63,7 @@ class DaskPool:
     ) -> None:
         self._stack.close()
 
-    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, CallOutcome]]:
         """See WorkerPool."""
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # Other people's workers need not know what a tile is to be able to take one.
@@ -106,7 +106,7 @@ class DaskPool:
                     f"(execution.patience): start some; {RESUME}"
                 )
 
-    def _outcome(self, future: Any) -> Outcome:
+    def _outcome(self, future: Any) -> CallOutcome:
         if future.status in ("cancelled", "lost"):
             raise self._lost()
         try:
@@ -118,10 +118,10 @@ class DaskPool:
                 f"short (execution.memory={self._settings.memory}), and choose a smaller chunking.chunk_size or "
                 f"backend.batch_size, or fewer execution.threads; {RESUME}"
             )
-            return Outcome(None, failure, ())
+            return CallOutcome(None, failure, ())
         except (self._distributed.CancelledError, self._distributed.comm.CommClosedError) as error:
             raise self._lost() from error
-        if not isinstance(outcome, Outcome):
+        if not isinstance(outcome, CallOutcome):
             raise BenexpError(f"execution=dask: a worker answered with {type(outcome).__name__}: is it benexp's?")
         return outcome
 
@@ -231,12 +231,12 @@ def _plugin(task: WorkerTask) -> Any:
     return Keeper(task)
 
 
-def _work(name: str, version: str, method: str, call: Call) -> Outcome:
+def _work(name: str, version: str, method: str, call: Call) -> CallOutcome:
     """In a worker: call the task that the run of this name left with it."""
     from distributed import get_worker
 
     worker = get_worker()
     # Here too: some come later than the run began.
     if version != __version__:
-        return Outcome(None, _refusal(worker.address, __version__), ())
+        return CallOutcome(None, _refusal(worker.address, __version__), ())
     return worker.plugins[name].runtime.do(method, call)  # type: ignore[no-any-return]

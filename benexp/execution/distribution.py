@@ -90,7 +90,7 @@ def _name(product: Path) -> str | None:
 
 
 class RemoteClassifier:
-    """Has the chunks of a tile classified by the workers of a pool. See runs.tile_grid.Classifier."""
+    """Has the chunks of a tile classified by the workers of a pool. See runs.tile_grid.TileClassifier."""
 
     def __init__(self, plan: RunPlan, pool: WorkerPool) -> None:
         self._plan = plan
@@ -99,7 +99,7 @@ class RemoteClassifier:
     def classify(
         self, region: TileRegion, grid: ProbabilityGrid, kept: KeptChunks, clocks: StageClocks
     ) -> BackendDescription:
-        """See Classifier."""
+        """See TileClassifier."""
         tile = region.tile
         product = (tile.product.path.absolute(), tile.stamp, tile.fingerprint)
         backend: BackendDescription = {}

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from benexp.core import cores
 from benexp.core.errors import BenexpError
-from benexp.execution.worker import Call, Outcome, WorkerRuntime, WorkerTask, worker_environment
+from benexp.execution.worker import Call, CallOutcome, WorkerRuntime, WorkerTask, worker_environment
 
 log = logging.getLogger("benexp")
 
@@ -56,7 +56,7 @@ class LocalPool:
     ) -> None:
         self._stop()
 
-    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, CallOutcome]]:
         """See WorkerPool."""
         together, alone = deque(range(len(calls))), deque[int]()
         deaths = Counter[int]()
@@ -70,7 +70,7 @@ class LocalPool:
             # When a process dies, the pool stops the others too: they go on from the chunks they had saved.
             self._stop()
             if queue is not together:
-                yield killed[0], Outcome(None, _deadly(), ())
+                yield killed[0], CallOutcome(None, _deadly(), ())
                 continue
             log.warning("a worker process was killed (was memory short?): what it was at is done again")
             deaths.update(killed)
@@ -79,9 +79,9 @@ class LocalPool:
 
     def _until_one_dies(
         self, method: str, calls: Sequence[Call], queue: deque[int], at_once: int
-    ) -> Generator[tuple[int, Outcome], None, list[int]]:
+    ) -> Generator[tuple[int, CallOutcome], None, list[int]]:
         """Work through the numbers in `queue`; those that were under way when a process died, if one did."""
-        under_way: dict[Future[Outcome], int] = {}
+        under_way: dict[Future[CallOutcome], int] = {}
         killed: list[int] = []
         while under_way or (queue and not killed):
             while queue and not killed and len(under_way) < at_once:
@@ -151,7 +151,7 @@ def _begin(task: WorkerTask, counter: Any, environment: dict[str, str]) -> None:
     _runtime = WorkerRuntime(task, number)
 
 
-def _work(method: str, call: Call) -> Outcome:
+def _work(method: str, call: Call) -> CallOutcome:
     assert _runtime
     try:
         return _runtime.do(method, call)

@@ -27,7 +27,7 @@ class WorkerTask(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallOutcome:
     """The result of one call: a value or an error."""
 
     value: Any
@@ -44,7 +44,7 @@ class WorkerPool(AbstractContextManager["WorkerPool"], Protocol):
     shares_chunks: bool
     """Whether the chunks of one tile are worth sharing out: on one machine the tile's own threads do as well."""
 
-    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, CallOutcome]]:
         """The outcomes of `task.method(*call)`, each with the index of its call, in the order in which they end.
 
         Work of a worker that dies is done again elsewhere, a few times. Raises BenexpError where no worker is left, or
@@ -65,7 +65,7 @@ class WorkerRuntime:
         log.addHandler(self._messages)
         log.setLevel(logging.INFO)
 
-    def do(self, method: str, call: Call) -> Outcome:
+    def do(self, method: str, call: Call) -> CallOutcome:
         """Call a method of the task, which is opened first where it is not."""
         value, failure = None, None
         try:
@@ -79,7 +79,7 @@ class WorkerRuntime:
             failure = BenexpError(str(error))
         except Exception as error:
             failure = BenexpError(f"unexpected {one_line(error)} (in a worker)")
-        return Outcome(value, failure, self._messages.drained())
+        return CallOutcome(value, failure, self._messages.drained())
 
     def close(self) -> None:
         log.removeHandler(self._messages)
@@ -110,7 +110,7 @@ def worker_environment(cores: int) -> dict[str, str]:
     return {SHARE: str(cores), "TQDM_DISABLE": "1"}
 
 
-def log_messages(outcome: Outcome) -> None:
+def log_messages(outcome: CallOutcome) -> None:
     """Log here what was logged in the worker."""
     for level, text in outcome.messages:
         log.log(level, "%s", text)

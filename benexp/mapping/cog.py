@@ -1,6 +1,5 @@
 """Writing layers as Cloud Optimized GeoTIFFs that are either whole or not there."""
 
-import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,11 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
+from benexp.core.disk_limits import limit_reached, reason
 from benexp.core.errors import BenexpError
-from benexp.core.files import PARTIAL
+from benexp.core.files import PARTIAL, outside_staging
 from benexp.core.window import Window
+from benexp.mapping import libtiff
 from benexp.mapping.layers import Format
 from benexp.mapping.styles import categories_of, sidecars
 
@@ -30,6 +31,8 @@ BLOCK = 512
 size, so that the order of additions, and with it the last bit of every pixel, is the same for every chunk size."""
 
 Kind = TypeVar("Kind", bound=Format)
+
+libtiff.silence()
 
 # In bytes. Without it GDAL takes 5 % of the machine's memory.
 CACHE = 256 * 2**20
@@ -111,7 +114,7 @@ class RasterWriter(Generic[Kind]):
                     self._blocks.close()
         finally:
             # GDAL leaves files of its own names beside a copy that failed.
-            for leftover in self.path.parent.glob(f"{escape(self.path.stem + PARTIAL)}*"):
+            for leftover in self._unfinished():
                 leftover.unlink()
 
     @property
@@ -163,6 +166,9 @@ class RasterWriter(Generic[Kind]):
             for path in (*self._sidecars, self.path):
                 self._partial(path).replace(path)
 
+    def _unfinished(self) -> list[Path]:
+        return list(self.path.parent.glob(f"{escape(self.path.stem + PARTIAL)}*"))
+
     def _partial(self, path: Path) -> Path:
         stem = self.path.stem
         return path.with_name(f"{stem}{PARTIAL}{path.name[len(stem) :]}")
@@ -188,12 +194,9 @@ class RasterWriter(Generic[Kind]):
                 yield
         # A SystemError is rasterio's word for a failure that GDAL gave no reason for.
         except (RasterioError, CPLE_BaseError, OSError, SystemError) as error:
-            folder = self.path.parent
-            free = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free there" if folder.is_dir() else "no such folder"
-            reason = " ".join(str(error).split())
-            raise BenexpError(
-                f"cannot write {self.path} ({free}; make room or change output_folder): {reason}"
-            ) from error
+            limit = limit_reached(self._unfinished())
+            why = reason(limit or (error if isinstance(error, OSError) else OSError(error)))
+            raise BenexpError(f"cannot write {outside_staging(self.path)}: {why}") from error
 
 
 class Statistics:

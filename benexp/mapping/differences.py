@@ -78,7 +78,7 @@ class Differences:
 class _Block(NamedTuple):
     """What one block adds."""
 
-    kinds: npt.NDArray[np.uint8]
+    flips_map: npt.NDArray[np.uint8]
     flips: npt.NDArray[np.int64]
     pixels: int
     histogram: npt.NDArray[np.int64]
@@ -123,9 +123,9 @@ def differences(
     with pipeline.blockwise(reference.patches.tile_shape, area, work, threads, "compare") as results:
         for whole, found in results:
             block = whole.intersection(area).relative_to(area)
-            take(found.kinds, block)
+            take(found.flips_map, block)
             for mark, kind in zip(marks, (TIE, BEYOND), strict=True):
-                rows, cols = np.nonzero(found.kinds == kind)
+                rows, cols = np.nonzero(found.flips_map == kind)
                 np.add.at(mark, ((rows + block.row) // step, (cols + block.col) // step), 1)
             flips += found.flips
             histogram += found.histogram
@@ -151,14 +151,14 @@ def _compare(
     classes = len(before)
     old, new = layers.class_ids(before, ()), layers.class_ids(after, ())
     flipped = valid & (old != new)
-    kinds = np.where(valid, np.uint8(SAME), np.uint8(NODATA))
-    kinds[flipped] = np.where(layers.gap(before[:, flipped], ()) > np.float32(tolerance), BEYOND, TIE)
+    flips_map = np.where(valid, np.uint8(SAME), np.uint8(NODATA))
+    flips_map[flipped] = np.where(layers.gap(before[:, flipped], ()) > np.float32(tolerance), BEYOND, TIE)
     pairs = old[flipped].astype(np.int64) * classes + new[flipped]
     np.subtract(before, after, out=after)
     np.abs(after, out=after)
     difference = after.max(axis=0)[valid]
     return _Block(
-        kinds,
+        flips_map,
         np.bincount(pairs, minlength=classes**2).reshape(classes, classes),
         difference.size,
         # The bits of floats from 0 are in the order of their values.

@@ -146,6 +146,9 @@ def build(layers_cfg: Mapping[str, Any], class_names: Sequence[str]) -> list[Lay
         raise BenexpError(f"layers.names: {', '.join(names)} names a layer twice")
     if not names and not extra:
         raise BenexpError("layers.names: no layer asked for, name at least one")
+    # Checked also where no layer uses them.
+    _thresholds(layers_cfg.get("thresholds", 0.5), class_names)
+    _probs_layer(layers_cfg.get("probs_dtype", "float32"), tuple(class_names))
     return [_built_in(name, layers_cfg, class_names) for name in names] + [
         _extra(str(name), settings) for name, settings in extra.items()
     ]

@@ -9,10 +9,10 @@ from typing import Any
 from benexp.records.environment import GpuFacts
 
 HARDWARE_SLOWDOWN, THERMAL_SLOWDOWN, POWER_CAP = 0x08 | 0x80, 0x20 | 0x40, 0x04
-"""Reasons why a GPU clocks lower than it could, bits of `Gpu.clock_reasons`."""
+"""Reasons why a GPU clocks lower than it could, bits of `NvmlGpu.clock_reasons`."""
 
 
-class Gpu:
+class NvmlGpu:
     """One GPU. What it does not tell is None: older ones count no energy, virtual ones tell no power."""
 
     def __init__(self, handle: Any) -> None:
@@ -53,13 +53,13 @@ class Gpu:
         return _ask(function, self._handle)
 
 
-def gpus() -> list[Gpu]:
+def gpus() -> list[NvmlGpu]:
     """All of the machine, in the driver's order, whether or not this process may use them."""
     handles = (_ask("nvmlDeviceGetHandleByIndex", index) for index in range(_ask("nvmlDeviceGetCount") or 0))
-    return [Gpu(handle) for handle in handles if handle is not None]
+    return [NvmlGpu(handle) for handle in handles if handle is not None]
 
 
-def gpu(device: str) -> Gpu | None:
+def gpu(device: str) -> NvmlGpu | None:
     """The one that a backend calls `cuda` or `cuda:1`: counted among those that CUDA_VISIBLE_DEVICES lets it see.
 
     CUDA puts the fastest first and NVML goes by bus: on a machine with several kinds CUDA_DEVICE_ORDER=PCI_BUS_ID makes
@@ -76,10 +76,10 @@ def gpu(device: str) -> Gpu | None:
             return None
         if not names[index].isdigit():
             handle = _ask("nvmlDeviceGetHandleByUUID", names[index])
-            return None if handle is None else Gpu(handle)
+            return None if handle is None else NvmlGpu(handle)
         index = int(names[index])
     handle = _ask("nvmlDeviceGetHandleByIndex", index)
-    return None if handle is None else Gpu(handle)
+    return None if handle is None else NvmlGpu(handle)
 
 
 def driver() -> str | None:

@@ -62,7 +62,7 @@ class Sample:
     """On the device, by all processes."""
     device_watts: float | None
     device_clock_reasons: int | None
-    """Bits of nvml.Gpu.clock_reasons."""
+    """Bits of nvml.NvmlGpu.clock_reasons."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ ComparisonVerdict = Literal["faster", "slower", "no difference", "undecided"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SpeedRatio:
     """How many times faster a candidate is than a reference: the median of the ratios within each repeat.
 
     `speedup` is below 1 where the candidate is slower; `low` to `high` holds the true one with CONFIDENCE, and both are
@@ -91,7 +91,7 @@ class Comparison:
             digits = _digits(self.low, self.high)
             return f"{self.verdict} ({self.low:.{digits}f}x to {self.high:.{digits}f}x)"
         if self.verdict == "slower":
-            return f"slower by {Comparison(1 / self.speedup, 1 / self.high, 1 / self.low, self.repeats).times}"
+            return f"slower by {SpeedRatio(1 / self.speedup, 1 / self.high, 1 / self.low, self.repeats).times}"
         return f"faster by {self.times}"
 
 
@@ -101,7 +101,7 @@ def estimate(samples: Sequence[float]) -> Interval:
     return Interval(float(np.median(samples)), low, high, len(samples))
 
 
-def compare(candidate: Mapping[int, float], reference: Mapping[int, float]) -> Comparison:
+def compare(candidate: Mapping[int, float], reference: Mapping[int, float]) -> SpeedRatio:
     """Compare times by repeat, in any unit; only repeats that both have count.
 
     Runs of one repeat ran one after the other, so that a machine that drifts has drifted alike for both; it does not
@@ -110,7 +110,7 @@ def compare(candidate: Mapping[int, float], reference: Mapping[int, float]) -> C
     both = sorted(candidate.keys() & reference.keys())
     logs = _logs([reference[repeat] for repeat in both]) - _logs([candidate[repeat] for repeat in both])
     low, high = _interval(logs)
-    return Comparison(math.exp(np.median(logs)), low, high, len(both))
+    return SpeedRatio(math.exp(np.median(logs)), low, high, len(both))
 
 
 def is_wide(low: float | None, high: float | None) -> bool:

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from benexp.core.disk_limits import limits_named
 from benexp.core.errors import BenexpError
 from benexp.models.published import CONFIG, KEY_PREFIX, WEIGHTS, configuration
 from benexp.models.spec import ModelSpec
@@ -47,7 +48,8 @@ def save_checkpoint(folder: Path, network: torch.nn.Module, architecture: str, c
     (folder / CONFIG).write_text(json.dumps(configuration(architecture, channels), indent=4) + "\n")
     state = _encoder(network).state_dict()
     weights = {KEY_PREFIX + key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    with limits_named(folder / WEIGHTS, folder / WEIGHTS):
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     # safetensors writes files that only their owner may read.
     (folder / WEIGHTS).chmod(0o644)
 

@@ -10,7 +10,7 @@ from defusedxml.ElementTree import parse
 
 from benexp.core.errors import BenexpError, one_line
 from benexp.core.installed import import_onnxruntime
-from benexp.models.embedded_hash import BIN_HASH, SEAL, UNSEALED, has_its_weights, seal_of
+from benexp.models.embedded_hash import BIN_HASH, HASH_KEY, NO_HASH, embedded_hash, has_its_weights
 from benexp.models.external_data import check_whole
 from benexp.models.spec import ModelSpec
 from benexp.version import __version__
@@ -30,7 +30,7 @@ _KINDS = (
 
 
 def to_metadata(spec: ModelSpec, precision: str, batch: int | None = None) -> dict[str, str]:
-    """The metadata_props of an export of `spec` for `batch` patches at once (None: any): JSON, but for the seal."""
+    """The metadata_props of an export of `spec` for `batch` patches at once (None: any): JSON, but for the hash."""
     content = {field: getattr(spec, field) for field in _FIELDS}
     content |= {
         "trained": spec.trained,
@@ -41,17 +41,17 @@ def to_metadata(spec: ModelSpec, precision: str, batch: int | None = None) -> di
         "upsampling": "nearest",
         "benexp_version": __version__,
     }
-    return {f"benexp.{key}": json.dumps(value) for key, value in content.items()} | {SEAL: UNSEALED}
+    return {f"benexp.{key}": json.dumps(value) for key, value in content.items()} | {HASH_KEY: NO_HASH}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `to_metadata` wrote, and the file's `seal`.
+    """What `to_metadata` wrote, and the file's `embedded_hash`.
 
     Raises BenexpError where `path` is neither format, damaged, or not exported by benexp.
     """
     # First: what engines do with damaged files is anyone's guess.
-    seal = seal_of(path)
-    if seal is None:
+    own_hash = embedded_hash(path)
+    if own_hash is None:
         raise BenexpError(
             f"{path} is damaged or was changed since benexp exported it (or benexp did not): export it again"
         )
@@ -62,7 +62,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         content = {
             key.removeprefix("benexp."): json.loads(value)
             for key, value in properties.items()
-            if key.startswith("benexp.") and key not in (SEAL, BIN_HASH)
+            if key.startswith("benexp.") and key not in (HASH_KEY, BIN_HASH)
         }
     except (ValueError, RecursionError) as error:
         raise BenexpError(f"{path} says of itself what cannot be read: {one_line(error)}") from error
@@ -74,7 +74,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             raise BenexpError(f"{path} says {field} that cannot be: model.path takes a file that benexp exported")
     if not len(content["bands"]) == len(content["means"]) == len(content["stds"]):
         raise BenexpError(f"{path} has means and stds of other bands: model.path takes a file that benexp exported")
-    return content | {"seal": seal}
+    return content | {"embedded_hash": own_hash}
 
 
 def _of_onnx(path: Path) -> dict[str, str]:
@@ -132,7 +132,7 @@ def spec_of_export(path: Path, patch_size: int) -> ModelSpec:
         source=f"{path.name}, exported from {content['source']}",
         revision=content["revision"],
         # Of both files where there are two: an .xml names the hash of its .bin.
-        weights_hash=content["seal"],
+        weights_hash=content["embedded_hash"],
         path=path,
         trained=content["trained"],
         precision=content["precision"],

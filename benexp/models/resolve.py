@@ -6,10 +6,10 @@ from typing import Any
 
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
+from benexp.models.band_statistics import band_statistics
 from benexp.models.published import CONFIG, WEIGHTS, check_folder, read_configuration, sha256
 from benexp.models.random_weights import random_checkpoint
 from benexp.models.spec import ModelSpec
-from benexp.models.statistics import band_statistics
 
 WEIGHTS_FROM = ("hub", "folder", "random", "onnx")
 DEMO_MODEL = Path(__file__).parents[1] / "demo" / "model"

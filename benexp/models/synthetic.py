@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from benexp.models.statistics import band_statistics
+from benexp.models.band_statistics import band_statistics
 
 
 def varied_patches(bands: Sequence[str], count: int, size: int = 120, seed: int = 0) -> npt.NDArray[np.float32]:

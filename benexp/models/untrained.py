@@ -7,9 +7,9 @@ statistics of varied patches, and the head is fitted so that every class is some
 
 import torch
 
+from benexp.models.band_statistics import band_statistics
 from benexp.models.checkpoint import new_network
 from benexp.models.published import configuration
-from benexp.models.statistics import band_statistics
 from benexp.models.synthetic import varied_patches
 
 _PATCHES = 96

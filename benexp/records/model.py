@@ -26,7 +26,7 @@ class ModelRecord:
     revision: str | None
     """The resolved commit of the Hub repository; None elsewhere."""
     weights_hash: str
-    """sha256 of the weights file, hexadecimal; of an exported file its seal."""
+    """sha256 of the weights file, hexadecimal; of an exported file the hash it carries."""
     trained: bool = True
     """False for random weights, also once they are exported: their maps mean nothing."""
     precision: str = "fp32"

@@ -8,9 +8,9 @@ from typing import Any
 from benexp.config.command import shell_quoted
 from benexp.core.files import replacing
 from benexp.measure.statistics import PER_DECADE, compare, interval_words
-from benexp.records.benchmark import STAGES
 from benexp.records.environment import Environment
 from benexp.records.names import PAGE, PREVIEW, REPORT, TABLE
+from benexp.records.report_files import STAGES
 from benexp.records.storage import to_dict
 from benexp.records.sweep import Configuration, SweepReport, left_out
 from benexp.records.tile import DoneTile, TileRecord

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benexp.core.files import replacing
-from benexp.records.benchmark import STAGES
+from benexp.records.report_files import STAGES
 from benexp.records.sweep import Configuration, SweepReport
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ Verdict = Literal["works", "not installed", "falls back", "does not work", "cras
 BATCH = 4
 PATCHES = 6
 """One batch and a part of another."""
-CALIBRATION = 32
+RANGE_PATCHES = 32
 """Made-up patches that int8 is calibrated on."""
 LIMIT = 600
 """Seconds that one backend may take for all its trials: building an engine takes minutes."""
@@ -41,7 +41,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What came of one trial: `what` runs, or why nothing does."""
 
     trial: Trial
@@ -69,9 +69,9 @@ def try_backend(
     patch_size: int,
     seed: int,
     tolerances: Mapping[str, float],
-) -> list[Outcome]:
+) -> list[TrialOutcome]:
     """The outcomes of the trials, in their order; what follows a crash is tried in a new process."""
-    outcomes: list[Outcome] = []
+    outcomes: list[TrialOutcome] = []
     with tempfile.TemporaryDirectory(prefix="benexp-doctor-") as scratch:
         results = Path(scratch) / "results.jsonl"
         while len(outcomes) < len(trials):
@@ -89,10 +89,11 @@ def try_backend(
             end = _in_a_process(request)
             lines = results.read_text().splitlines()
             outcomes += [
-                Outcome(trial, **json.loads(line)) for trial, line in zip(trials[len(outcomes) :], lines, strict=False)
+                TrialOutcome(trial, **json.loads(line))
+                for trial, line in zip(trials[len(outcomes) :], lines, strict=False)
             ]
             if len(outcomes) < len(trials):
-                outcomes.append(Outcome(trials[len(outcomes)], "crashed", end))
+                outcomes.append(TrialOutcome(trials[len(outcomes)], "crashed", end))
     return outcomes
 
 
@@ -142,7 +143,7 @@ def _outcome(backend: Mapping[str, Any], spec: ModelSpec, tolerances: Mapping[st
     range_patches = RangePatches(
         key="synthetic",
         source="made-up patches",
-        read=lambda: varied_patches(spec.bands, CALIBRATION, spec.patch_size, seed=3),
+        read=lambda: varied_patches(spec.bands, RANGE_PATCHES, spec.patch_size, seed=3),
     )
     engine_is_there = False
     choice = choose_backend(backend)

@@ -29,7 +29,7 @@ def grid_key(plan: RunPlan, tile: Tile) -> str:
             "libraries": {name: version for name in libraries if (version := installed_version(name))},
             # Of the file that runs: a tighter one may refuse it.
             "tolerance": plan.tolerances.get(exported) if exported else None,
-            "calibration": plan.range_patches.key if plan.range_patches else None,
+            "range_patches": plan.range_patches.key if plan.range_patches else None,
             "verified": plan.integrity != "none",
             "version": __version__,
         }

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benexp.config.schema import Config
+from benexp.core.disk_limits import reason
 from benexp.core.errors import BenexpError
 from benexp.core.files import alone_in
 from benexp.products import find_products, open_product, open_tile
@@ -110,7 +111,7 @@ def output_folder(folder: Path) -> Iterator[None]:
         finally:
             _remove_empty(folder)
     except OSError as error:
-        raise BenexpError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
+        raise BenexpError(f"{error.filename or folder}: cannot be written: {reason(error)}") from error
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class TileGrid:
     warnings: list[str]
 
 
-class Classifier(Protocol):
+class TileClassifier(Protocol):
     """Classifies the patches of a tile: in this process, or by workers."""
 
     def classify(
@@ -61,7 +61,7 @@ class LocalClassifier:
     def classify(
         self, region: TileRegion, grid: ProbabilityGrid, kept: KeptChunks, clocks: StageClocks
     ) -> BackendDescription:
-        """See Classifier."""
+        """See TileClassifier."""
         with clocks.stage("load"):
             backend = self._backend()
         tile, chunking = region.tile, self._plan.chunking
@@ -93,7 +93,7 @@ def obtain_grid(
     region: TileRegion,
     tile_folder: Path,
     results: Path,
-    classifier: Classifier,
+    classifier: TileClassifier,
     sound: "Future[None]",
     clocks: StageClocks,
 ) -> TileGrid:

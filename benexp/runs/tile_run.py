@@ -21,7 +21,7 @@ from benexp.runs.inputs import open_input, output_folder, tile_folder
 from benexp.runs.plan import RunPlan
 from benexp.runs.publishing import describe_file, publish
 from benexp.runs.rerun import plan_rerun
-from benexp.runs.tile_grid import Classifier, obtain_grid
+from benexp.runs.tile_grid import TileClassifier, obtain_grid
 
 log = logging.getLogger("benexp")
 
@@ -32,7 +32,7 @@ Outcomes = Generator[tuple[Path, RunRecord | BenexpError], None, None]
 def run_tiles(
     plan: RunPlan,
     products: Sequence[Path],
-    classifier: Classifier,
+    classifier: TileClassifier,
     say: Callable[[str], object],
     taken: Collection[str] = (),
 ) -> Outcomes:
@@ -51,7 +51,7 @@ def run_tiles(
 def run_tile(
     plan: RunPlan,
     product: Path,
-    classifier: Classifier,
+    classifier: TileClassifier,
     say: Callable[[str], object],
     taken: Collection[str] = (),
 ) -> RunRecord:
@@ -77,18 +77,18 @@ def run_tile(
         tiles = tile_folder(plan.output_folder, product, tile)
         folder = outputs.results_folder(plan, region, tiles)
         plan = plan_rerun(plan, region, folder)
-        with output_folder(tiles), output_folder(folder), staging(folder) as unfinished:
+        with output_folder(tiles), output_folder(folder), staging(folder) as staged:
             # Verified while the model runs: nothing is saved before the files are known to be sound.
             sound = pool.submit(_verify, plan, tile, clocks)
             made = obtain_grid(plan, region, tiles, folder, classifier, sound, clocks)
-            rendered, rasters = outputs.write_layers(plan, region, made, unfinished, clocks)
+            rendered, rasters = outputs.write_layers(plan, region, made, staged, clocks)
             # With times as far as they are known when the pages, which show them, are written.
             record = timed(outputs.describe_run(plan, region, made, rendered, folder))
             with clocks.stage("report"):
                 beside = [made.path] if made.path.parent == folder else []
-                item = unfinished / item_name(tile.name)
-                others = [*beside, item, unfinished / RUN]
-                reports = outputs.write_reports(unfinished, region, made.grid, rendered, rasters, others, record)
+                item = staged / item_name(tile.name)
+                others = [*beside, item, staged / RUN]
+                reports = outputs.write_reports(staged, region, made.grid, rendered, rasters, others, record)
                 files = [*rasters, *reports]
                 write_item(item, record, plan.spec, [*files, *beside], plan.in_collection)
                 files.append(item)

@@ -12,7 +12,8 @@ import re
 import socket
 import socketserver
 import stat
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -147,6 +148,12 @@ class FolderServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log one line; none where a browser closed the connection, as for ranges of a map that was moved on."""
+        error = sys.exception()
+        if error and not isinstance(error, ConnectionError | TimeoutError):
+            log.error("%s: %s", client_address, one_line(error))
+
     def is_called(self, host: str) -> bool:
         """Whether a Host header means this server.
 
@@ -232,8 +239,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
         if self.command == "GET":
-            with self._listening():
-                self.wfile.write(page)
+            self.wfile.write(page)
 
     def _send_file(self, file: BufferedReader, suffix: str) -> None:
         about = os.fstat(file.fileno())
@@ -261,11 +267,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", tag)
         self.send_header("Last-Modified", changed)
         self.end_headers()
-        if self.command == "GET" and stop > start:
-            with self._listening():
-                if self.connection.sendfile(file, start, stop - start) < stop - start:
-                    # It became shorter meanwhile: the missing bytes must not be taken from the next answer.
-                    self.close_connection = True
+        sent = self.connection.sendfile(file, start, stop - start) if self.command == "GET" and stop > start else None
+        if sent is not None and sent < stop - start:
+            # It became shorter meanwhile: the missing bytes must not be taken from the next answer.
+            self.close_connection = True
 
     def _refuse(self, status: HTTPStatus, why: str = "", **headers: str) -> None:
         text = f"{status.value} {status.phrase}{why and ': '}{why}\n".encode()
@@ -276,13 +281,4 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            with self._listening():
-                self.wfile.write(text)
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Browsers drop what they no longer need, such as ranges of a map that was moved on."""
-        try:
-            yield
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
+            self.wfile.write(text)

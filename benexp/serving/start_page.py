@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benexp.core.errors import BenexpError
-from benexp.records.benchmark import read_report
 from benexp.records.names import REPORT, RUN
+from benexp.records.report_files import read_report
 from benexp.records.run import RunRecord
 from benexp.records.storage import read_record
 from benexp.records.sweep import SweepReport

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from benexp.config.schema import Config
-from benexp.execution.products import classify_products
+from benexp.execution.classify_products import classify_products
 from benexp.records.run import RunRecord
 from benexp.runs.backend_choice import choose_backend
 from benexp.runs.estimate import DryRun, dry_run

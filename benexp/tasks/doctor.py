@@ -17,7 +17,7 @@ from benexp.core.errors import BenexpError
 from benexp.core.installed import check_one_runtime
 from benexp.measure.environment import environment
 from benexp.models.resolve import resolve
-from benexp.runs.backend_trial import Outcome, Trial, trials_of, try_backend
+from benexp.runs.backend_trial import Trial, TrialOutcome, trials_of, try_backend
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "tensorrt")
 FEATURES = {
@@ -52,7 +52,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     backends = _backends(config)
     width = max(map(len, backends))
     say(_row(width, "backend", "device", "precision", "result", ""))
-    tried: dict[str, list[Outcome]] = {}
+    tried: dict[str, list[TrialOutcome]] = {}
     for name, backend in backends.items():
         tried[name] = _try(backend, model, config)
         for line in _rows(width, name, tried[name]):
@@ -69,7 +69,7 @@ def _plan(backends: Mapping[str, Mapping[str, Any]], model: str, say: Callable[[
     records: list[dict[str, Any]] = []
     for name, backend in backends.items():
         trials = _trials(backend)
-        if isinstance(trials, Outcome):
+        if isinstance(trials, TrialOutcome):
             for line in _rows(width, name, [trials]):
                 say(line)
             records.append({"backend": name, **dataclasses.asdict(trials)})
@@ -103,17 +103,17 @@ def _yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _trials(backend: Mapping[str, Any]) -> list[Trial] | Outcome:
+def _trials(backend: Mapping[str, Any]) -> list[Trial] | TrialOutcome:
     """What there is to try of a backend, or why nothing of it can be."""
     try:
         return trials_of(backend)
     except BenexpError as error:
-        return Outcome(Trial(str(backend.get("precision", "")), ""), "does not work", str(error))
+        return TrialOutcome(Trial(str(backend.get("precision", "")), ""), "does not work", str(error))
 
 
-def _try(backend: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> list[Outcome]:
+def _try(backend: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> list[TrialOutcome]:
     trials = _trials(backend)
-    if isinstance(trials, Outcome):
+    if isinstance(trials, TrialOutcome):
         return [trials]
     return try_backend(
         backend,
@@ -172,7 +172,7 @@ def _gdal() -> str:
     return f"{rasterio.__gdal_version__} in rasterio {rasterio.__version__}, {jp2}"
 
 
-def _rows(width: int, name: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _rows(width: int, name: str, outcomes: Sequence[TrialOutcome]) -> Iterator[str]:
     """A line for precisions of a backend that fare alike on a device; below it why they fail and what mends it."""
     for (device, verdict, what), group in groupby(outcomes, key=lambda o: (o.trial.device, o.verdict, o.what)):
         alike = list(group)

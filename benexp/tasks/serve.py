@@ -26,7 +26,10 @@ def made(folder: Path) -> dict[str, tuple[str, Callable[[], bytes]]]:
 
 
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
-    """Serve the output folder until Ctrl-C; no records. Raises BenexpError where there is none, or no port for it."""
+    """Serve the output folder until Ctrl-C or SIGTERM; no records.
+
+    Raises BenexpError where there is none, or no port for it.
+    """
     folder = Path(config.output_folder)
     if not folder.is_dir():
         raise BenexpError(f"output_folder={folder}: is no folder: name one with results")

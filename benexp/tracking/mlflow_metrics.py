@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from benexp.benchmarking.labels import flat
-from benexp.records.benchmark import PERCENTILES, STAGES
 from benexp.records.comparison import ComparisonRecord
 from benexp.records.evaluation import MapEvaluation, PatchEvaluation
 from benexp.records.job import JobReport
+from benexp.records.report_files import PERCENTILES, STAGES
 from benexp.records.run import RunRecord
 from benexp.records.sweep import SweepReport
 from benexp.records.tile import DoneTile

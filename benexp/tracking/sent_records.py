@@ -13,11 +13,11 @@ import msgspec
 
 from benexp.core.errors import BenexpError
 from benexp.core.files import replacing
-from benexp.records.benchmark import read_report
 from benexp.records.comparison import ComparisonRecord
 from benexp.records.evaluation import MapEvaluation, PatchEvaluation, decode_evaluation
 from benexp.records.job import JobReport
 from benexp.records.names import COMPARISON, EVALUATION, JOBS, PARITY, REPORT, RUN
+from benexp.records.report_files import read_report
 from benexp.records.run import RunRecord
 from benexp.records.storage import decode_record, to_json
 from benexp.records.sweep import SweepReport

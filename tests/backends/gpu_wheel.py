@@ -23,7 +23,7 @@ WORDS = re.compile(rb"(?<=\0)[A-Za-z][A-Za-z0-9_]{3,60}(?=\0)")
 
 
 def parsed(options: dict[str, str], model: bytes) -> str | None:
-    """Why TensorRT's provider refuses these options; None where it takes them."""
+    """The reason why TensorRT's provider refuses these options; None where it takes them."""
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = 4
     session = _pybind_state.InferenceSession(session_options, model, False, False)
@@ -54,7 +54,7 @@ TRIED = {"bool": "True", "int": "7", "str": "/some text"}
 
 
 def optimised(backend: Any, model: Path, level: Any, into: Path) -> dict[str, Any]:
-    """What is left of the nodes of `model` in a session that a backend makes on the CPU provider."""
+    """The nodes that are left of `model` in a session that a backend makes on the CPU provider."""
     honest = onnxruntime.InferenceSession
 
     def session(path: Any, options: Any, **more: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What benexp asks of ONNX Runtime's GPU providers, read by the official wheels themselves, on any CPU."""
+"""The options that benexp passes to ONNX Runtime's GPU providers, read by the official wheels on any CPU."""
 
 import json
 import os
@@ -25,7 +25,7 @@ RANGES = RangePatches("key", "8 patches", lambda: varied_patches(S2, 8, seed=3))
 
 @pytest.fixture(scope="module", params=OPTIONS["versions"])
 def said(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """What gpu_wheel.py prints beside the wheel of one version."""
+    """The answers that gpu_wheel.py prints beside the wheel of one version."""
     scratch = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(scratch)]
     installed = subprocess.run([*pip, f"onnxruntime-gpu=={request.param}"], capture_output=True, text=True)

@@ -107,7 +107,7 @@ class OldConfig:
 
 @pytest.fixture
 def modes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What torch.compile is asked for, which needs no compiler here."""
+    """The modes that torch.compile is asked for, which needs no compiler here."""
     asked: list[str] = []
 
     def compiled(network: Any, *, mode: str, dynamic: bool) -> Any:

@@ -8,8 +8,8 @@ import pystac
 import pytest
 
 from benexp.cli.app import main
-from benexp.records.benchmark import COLUMNS
 from benexp.records.job import JobReport
+from benexp.records.report_files import COLUMNS
 from benexp.records.storage import json_schema, read_record, to_dict
 from benexp.records.sweep import SweepReport
 from tests.benchmarking.builders import FAST, report, start, table

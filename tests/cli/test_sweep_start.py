@@ -71,3 +71,39 @@ def test_what_makes_no_other_job_is_refused_before_any_work(
     (record,) = caplog.records
     assert record.getMessage().startswith(f"{named}not to be swept")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("chunking.stride=60,500",),
+            "chunking.stride=500: takes 1 to chunking.patch_size=120, or pixels between the patches would get no class "
+            "(job 2 of 4: benchmark.repeat=1 chunking.stride=500; no job was begun)",
+        ),
+        (
+            ("chunking.patch_size=60,120", "chunking.stride=60,120"),
+            "(job 2 of 8: benchmark.repeat=1 chunking.patch_size=60 chunking.st",
+        ),
+        (("layers.names=[class],[class,clas]",), "layers.names: unknown layer 'clas', it takes"),
+        (("backend.precision=fp32,fp64", "backend=torch"), "backend.precision=fp64: TorchBackend takes"),
+        (("+backend.tpye=a,b",), "unknown key backend.tpye"),
+    ],
+)
+def test_a_bad_value_anywhere_in_a_grid_is_refused_before_the_first_job(
+    overrides: tuple[str, ...], message: str, products: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = (f"input_dir={products}", f"output_folder={tmp_path}", *FAST, "backend=null", "-m", "benchmark.repeat=1,2")
+    assert main([*(one for one in asked if not one.startswith("chunking.")), *overrides]) == 1
+    (record,) = caplog.records
+    assert message in record.getMessage()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bad_value_of_a_trial_is_refused_as_it_comes(
+    products: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trials = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler.seed=1")
+    asked = (f"input_dir={products}", f"output_folder={tmp_path}", *FAST, "backend=null", "-m", *trials)
+    assert main([*asked, "chunking.min_valid=2,3"]) == 1
+    assert sum("takes a share from 0 to 1" in message for message in caplog.messages) == 2

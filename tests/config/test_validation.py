@@ -83,3 +83,14 @@ def test_values_at_their_limits_are_taken() -> None:
     config = checked(*AT_THE_LIMIT)
     assert config.chunking.stride == 120
     assert config.execution.slurm.jobs == 65536
+
+
+def test_a_scalar_stands_for_a_list_of_one() -> None:
+    config = checked("mask.scl=9", "layers.names=class", "backends=torch", "task=compare", "model.bands=B02")
+    assert (config.mask.scl, config.layers.names, config.backends) == ([9], ["class"], ["torch"])
+    assert config.model.bands == ["B02"]
+    assert checked("mask.scl=${demo.seed}").mask.scl == [7]
+    with pytest.raises(BenexpError, match=r"mask.scl=\[cloud\]: takes|mask.scl.*whole number"):
+        checked("mask.scl=cloud")
+    with pytest.raises(BenexpError, match=r"region.pixels=\[5\]: takes \[row,col,height,width\]"):
+        checked("region.pixels=5")

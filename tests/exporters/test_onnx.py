@@ -10,7 +10,7 @@ import pytest
 import exporters.onnx
 from benexp.backends.onnxruntime import OnnxRuntimeBackend
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import SEAL, seal_of
+from benexp.models.embedded_hash import HASH_KEY, embedded_hash
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
@@ -56,7 +56,7 @@ def test_an_export_is_one_file_that_says_what_it_is(
     assert "Sigmoid" in operators
     assert "BatchNormalization" not in operators
     said = {prop.key: prop.value for prop in model.metadata_props}
-    assert said.pop(SEAL) == seal_of(tmp_path / "m.onnx")
+    assert said.pop(HASH_KEY) == embedded_hash(tmp_path / "m.onnx")
     assert {key.removeprefix("benexp."): json.loads(value) for key, value in said.items()} == {
         "name": "my model",
         "architecture": spec.architecture,

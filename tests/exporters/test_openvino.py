@@ -10,7 +10,7 @@ import pytest
 import exporters.openvino
 from benexp.backends.openvino import OpenVinoBackend
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import seal, seal_of
+from benexp.models.embedded_hash import embed_hash, embedded_hash
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
@@ -80,7 +80,7 @@ def test_an_export_is_two_files_that_say_what_they_are(
 
 
 def test_the_hash_is_of_both_files(pair: Path) -> None:
-    assert resolve(model_config(weights="onnx", path=pair)).weights_hash == seal_of(pair)
+    assert resolve(model_config(weights="onnx", path=pair)).weights_hash == embedded_hash(pair)
     assert sha256(pair.with_suffix(".bin")) in pair.read_text()
     pair.write_text(pair.read_text() + "\n")
     with pytest.raises(BenexpError, match=r"mine\.xml is damaged or was changed since benexp exported it"):
@@ -156,7 +156,7 @@ def test_an_int8_onnx_file_is_taken_as_it_is(small_onnx: Path, small_model: Mode
     model = onnx.load(tmp_path / "q.onnx")
     next(entry for entry in model.metadata_props if entry.key == "benexp.precision").value = '"int8"'
     onnx.save(model, tmp_path / "q.onnx")
-    seal(tmp_path / "q.onnx")
+    embed_hash(tmp_path / "q.onnx")
     spec = resolve(model_config(weights="onnx", path=tmp_path / "q.onnx"))
     path = cached(spec, "openvino", Recipe("int8", tolerance=1.0))
     assert resolve(model_config(weights="onnx", path=path)).precision == "int8"

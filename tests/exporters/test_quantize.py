@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import SEAL
+from benexp.models.embedded_hash import HASH_KEY
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
@@ -53,7 +53,7 @@ def test_an_int8_file_is_small_near_and_says_what_it_is(int8: Path, fp32: Path, 
     assert sorted(path.name for path in int8.parent.iterdir()) == ["m.onnx", "m.parity.json"]
     assert int8.stat().st_size < fp32.stat().st_size / 2.5
     assert 0 < largest_difference(int8, fp32) < 0.15
-    said = {prop.key: json.loads(prop.value) for prop in onnx.load(int8).metadata_props if prop.key != SEAL}
+    said = {prop.key: json.loads(prop.value) for prop in onnx.load(int8).metadata_props if prop.key != HASH_KEY}
     assert said["benexp.precision"] == "int8"
     assert said["benexp.quantization"] == FOUND
     again = resolve(model_config(weights="onnx", path=int8))

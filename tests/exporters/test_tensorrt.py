@@ -12,7 +12,7 @@ import pytest
 
 import exporters.tensorrt
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import BIN_HASH, SEAL, UNSEALED, is_sound, seal
+from benexp.models.embedded_hash import BIN_HASH, HASH_KEY, NO_HASH, embed_hash, is_sound
 from benexp.models.published import sha256
 from benexp.models.spec import ModelSpec
 from benexp.models.synthetic import varied_patches
@@ -136,8 +136,8 @@ def test_the_cache_knows_batch_gpu_library_and_workspace(
         made.append((path, recipe.batch, recipe.workspace_gb))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        path.with_suffix(".json").write_text(json.dumps({SEAL: UNSEALED, BIN_HASH: sha256(path)}))
-        seal(path)
+        path.with_suffix(".json").write_text(json.dumps({HASH_KEY: NO_HASH, BIN_HASH: sha256(path)}))
+        embed_hash(path)
 
     monkeypatch.setattr(exporters.tensorrt, "export_tensorrt", build)
 

@@ -9,7 +9,7 @@ import pytest
 
 from benexp.measure.statistics import (
     RECOMMENDED_REPEATS,
-    Comparison,
+    SpeedRatio,
     compare,
     estimate,
     histogram,
@@ -171,20 +171,20 @@ def test_nothing_in_common_is_refused() -> None:
 @pytest.mark.parametrize(
     ("comparison", "words"),
     [
-        (Comparison(1.9, 1.8, 2.0, 6), "faster by 1.9x (1.8 to 2.0)"),
-        (Comparison(1.05, 1.02, 1.08, 6), "faster by 1.05x (1.02 to 1.08)"),
-        (Comparison(0.5, 0.4, 0.625, 6), "slower by 2.0x (1.6 to 2.5)"),
-        (Comparison(1.01, 0.98, 1.03, 6), "no difference (0.98x to 1.03x)"),
-        (Comparison(1.3, 0.9, 1.8, 3), "undecided (0.9x to 1.8x)"),
-        (Comparison(1.1, 0.09, 12.9, 2), "undecided: the interval is too wide"),
-        (Comparison(1.0, 1 / 1.1, 1.1, 6), "no difference (0.9x to 1.1x)"),
-        (Comparison(1.0, 0.9, 1.1, 6), "undecided (0.9x to 1.1x)"),
+        (SpeedRatio(1.9, 1.8, 2.0, 6), "faster by 1.9x (1.8 to 2.0)"),
+        (SpeedRatio(1.05, 1.02, 1.08, 6), "faster by 1.05x (1.02 to 1.08)"),
+        (SpeedRatio(0.5, 0.4, 0.625, 6), "slower by 2.0x (1.6 to 2.5)"),
+        (SpeedRatio(1.01, 0.98, 1.03, 6), "no difference (0.98x to 1.03x)"),
+        (SpeedRatio(1.3, 0.9, 1.8, 3), "undecided (0.9x to 1.8x)"),
+        (SpeedRatio(1.1, 0.09, 12.9, 2), "undecided: the interval is too wide"),
+        (SpeedRatio(1.0, 1 / 1.1, 1.1, 6), "no difference (0.9x to 1.1x)"),
+        (SpeedRatio(1.0, 0.9, 1.1, 6), "undecided (0.9x to 1.1x)"),
         # Significant, and of no use to anybody.
-        (Comparison(1.003, 1.001, 1.004, 30), "no difference (1.001x to 1.004x)"),
-        (Comparison(1.02, 1.006, 1.04, 9), "faster by 1.02x (1.01 to 1.04)"),
+        (SpeedRatio(1.003, 1.001, 1.004, 30), "no difference (1.001x to 1.004x)"),
+        (SpeedRatio(1.02, 1.006, 1.04, 9), "faster by 1.02x (1.01 to 1.04)"),
     ],
 )
-def test_words(comparison: Comparison, words: str) -> None:
+def test_words(comparison: SpeedRatio, words: str) -> None:
     assert str(comparison) == words
 
 

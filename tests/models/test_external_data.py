@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import seal
+from benexp.models.embedded_hash import embed_hash
 from benexp.models.external_data import check_whole
 from benexp.models.metadata import to_metadata
 from benexp.models.resolve import resolve
@@ -32,12 +32,12 @@ def graph(name: str, *nodes: onnx.NodeProto, weights: onnx.TensorProto | None = 
 
 
 def write(path: Path, spec: ModelSpec, content: onnx.GraphProto, functions: Any = ()) -> Path:
-    """A file with the metadata and the seal of an export, as anyone can make it."""
+    """A file with the metadata and the hash of an export, as anyone can make it."""
     opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("own", 1)]
     model = onnx.helper.make_model(content, opset_imports=opsets, functions=functions)
     onnx.helper.set_model_props(model, to_metadata(spec, "fp32"))
     path.write_bytes(model.SerializeToString())
-    seal(path)
+    embed_hash(path)
     return path
 
 

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from benexp.core.errors import BenexpError
-from benexp.models.embedded_hash import BIN_HASH, UNSEALED, seal, seal_of
+from benexp.models.embedded_hash import BIN_HASH, NO_HASH, embed_hash, embedded_hash
 from benexp.models.metadata import to_metadata
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
@@ -21,7 +21,7 @@ def test_a_file_brings_its_own_specification(small_model: ModelSpec, small_onnx:
     assert (spec.means, spec.stds) == (small_model.means, small_model.stds)
     assert spec.classes == small_model.classes
     assert spec.path == small_onnx
-    assert spec.weights_hash == seal_of(small_onnx)
+    assert spec.weights_hash == embedded_hash(small_onnx)
     assert spec.weights == "onnx"
     assert spec.batch is None
     assert not spec.trained
@@ -58,7 +58,7 @@ def test_a_file_that_only_tensorrt_takes_is_refused(small_model: ModelSpec, tmp_
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
     onnx.helper.set_model_props(model, to_metadata(small_model, "bf16"))
     onnx.save(model, path := tmp_path / "bf16.onnx")
-    seal(path)
+    embed_hash(path)
     with pytest.raises(BenexpError, match=r"bf16\.onnx holds what ONNX Runtime cannot run, .* takes files of fp32"):
         resolve(model_config(weights="onnx", path=path))
 
@@ -83,7 +83,7 @@ def pair(small_model: ModelSpec, tmp_path: Path) -> Path:
     said = {**to_metadata(small_model, "int8"), BIN_HASH: sha256(tmp_path / "m.bin")}
     entries = "".join(f"<{key.removeprefix('benexp.')} value={quoteattr(value)} />" for key, value in said.items())
     (tmp_path / "m.xml").write_text(f"<net><layers /><rt_info><benexp>{entries}</benexp></rt_info></net>")
-    seal(tmp_path / "m.xml")
+    embed_hash(tmp_path / "m.xml")
     return tmp_path / "m.xml"
 
 
@@ -94,7 +94,7 @@ def test_an_openvino_file_brings_its_own_specification(
     spec = resolve(model_config(weights="onnx", path=pair))
     assert (spec.name, spec.bands, spec.means, spec.stds) == ("small", S2, small_model.means, small_model.stds)
     assert (spec.weights, spec.trained, spec.precision, spec.path) == ("onnx", False, "int8", pair)
-    assert spec.weights_hash == seal_of(pair)
+    assert spec.weights_hash == embedded_hash(pair)
     with pytest.raises(BenexpError, match=r"takes patches of 120 px"):
         resolve(model_config(weights="onnx", path=pair), patch_size=96)
 
@@ -114,17 +114,20 @@ def test_openvino_files_that_do_not_belong_together(pair: Path) -> None:
     [
         ("hello SEAL", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
         ("<net><layers>SEAL", r"m\.xml cannot be read as an OpenVINO model: ParseError"),
-        ('<!DOCTYPE a [<!ENTITY b "c">]><net>&b;SEAL</net>', r"cannot be read as an OpenVINO model: EntitiesForbidden"),
+        (
+            '<!DOCTYPE a [<!ENTITY b "c">]><net>&b;SEAL</net>',
+            r"cannot be read as an OpenVINO model: EntitiesForbidden",
+        ),
         ("<net />", r"m\.xml is damaged or was changed since benexp exported it"),
         ("<net>SEAL</net>", r"m\.xml does not say its name: model\.path takes a file that benexp exported"),
     ],
 )
 def test_no_openvino_file_of_benexp(text: str, message: str, pair: Path) -> None:
     pair.write_text(
-        text.replace("SEAL", f'<seal value="{UNSEALED}" /><bin_hash value="{sha256(pair.with_suffix(".bin"))}" />')
+        text.replace("SEAL", f'<seal value="{NO_HASH}" /><bin_hash value="{sha256(pair.with_suffix(".bin"))}" />')
     )
     if "SEAL" in text:
-        seal(pair)
+        embed_hash(pair)
     with pytest.raises(BenexpError, match=message) as raised:
         resolve(model_config(weights="onnx", path=pair))
     assert "\n" not in str(raised.value)
@@ -146,11 +149,11 @@ def test_no_openvino_file_of_benexp(text: str, message: str, pair: Path) -> None
 def test_what_a_file_says_of_itself_is_not_believed(
     field: str, value: str, message: str, small_model: ModelSpec, pair: Path
 ) -> None:
-    """Its seal holds: anybody can make one."""
+    """Its hash is right: anybody can write one."""
     said = {**to_metadata(small_model, "int8"), BIN_HASH: sha256(pair.with_suffix(".bin")), f"benexp.{field}": value}
     entries = "".join(f"<{key.removeprefix('benexp.')} value={quoteattr(text)} />" for key, text in said.items())
     pair.write_text(f"<net><rt_info><benexp>{entries}</benexp></rt_info></net>")
-    seal(pair)
+    embed_hash(pair)
     with pytest.raises(BenexpError, match=message) as raised:
         resolve(model_config(weights="onnx", path=pair))
     assert "\n" not in str(raised.value)

@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from benexp.core.classes import NAMES
 from benexp.core.errors import BenexpError
 from benexp.models import resolve as resolving
+from benexp.models.band_statistics import band_statistics
 from benexp.models.published import sha256
 from benexp.models.resolve import resolve
 from benexp.models.spec import ModelSpec
-from benexp.models.statistics import band_statistics
 from tests.models.builders import S2, model_config
 
 SHIPPED = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))

@@ -1,7 +1,7 @@
 import pytest
 
 from benexp.core.errors import BenexpError
-from benexp.models.statistics import MEANS, STDS, band_statistics
+from benexp.models.band_statistics import MEANS, STDS, band_statistics
 
 
 def test_statistics_are_those_of_the_installed_package() -> None:

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from benexp.models.band_statistics import band_statistics
 from benexp.models.checkpoint import load_network
 from benexp.models.resolve import resolve
-from benexp.models.statistics import band_statistics
 from benexp.models.synthetic import varied_patches
 from benexp.models.untrained import _spread, lively_network
 from tests.models.builders import ARCHITECTURE, S2, model_config

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from benexp.core.errors import BenexpError
-from benexp.records.benchmark import COLUMNS, earlier_report, read_report, row, write_report, write_table
 from benexp.records.figures import Verdict
 from benexp.records.job import totals_of
+from benexp.records.report_files import COLUMNS, earlier_report, read_report, row, write_report, write_table
 from benexp.records.storage import to_dict
 from tests.records.builders import done_tile, failed_tile, job_report, usage
 

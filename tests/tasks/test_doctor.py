@@ -13,7 +13,7 @@ from benexp import BenexpError
 from benexp.backends.null import NullBackend
 from benexp.cli.dispatch import run
 from benexp.config.groups import conf_folder
-from benexp.runs.backend_trial import Outcome, Trial, trials_of, try_backend
+from benexp.runs.backend_trial import Trial, TrialOutcome, trials_of, try_backend
 from benexp.tasks import doctor
 
 
@@ -54,7 +54,7 @@ class Wrong(NullBackend):
         return super()._infer(patches) * np.float32("nan")
 
 
-def attempt(backend: dict[str, Any]) -> list[Outcome]:
+def attempt(backend: dict[str, Any]) -> list[TrialOutcome]:
     """The outcomes of all trials on the demo model."""
     model = doctor._yaml(conf_folder() / "model" / "demo.yaml")
     return try_backend(backend, trials_of(backend), model, patch_size=120, seed=0, tolerances={})
@@ -117,7 +117,7 @@ def test_a_missing_engine_reads_otherwise_than_a_missing_torch(monkeypatch: pyte
 
 def test_install_commands_are_found_in_reasons() -> None:
     def command(what: str) -> str | None:
-        return Outcome(Trial("fp32", "cpu"), "does not work", what).install
+        return TrialOutcome(Trial("fp32", "cpu"), "does not work", what).install
 
     assert command("x needs y: pip install 'benexp[cpu]', or not") == "pip install 'benexp[cpu]'"
     both = "pip uninstall -y onnxruntime && pip install 'benexp[gpu]'"
@@ -128,9 +128,9 @@ def test_install_commands_are_found_in_reasons() -> None:
 
 def test_rows_gather_what_fares_alike() -> None:
     outcomes = [
-        Outcome(Trial("fp32", "cpu"), "works", "engine 1"),
-        Outcome(Trial("bf16", "cpu"), "works", "engine 1"),
-        Outcome(Trial("fp32", "cuda"), "not installed", "needs it: pip install it"),
+        TrialOutcome(Trial("fp32", "cpu"), "works", "engine 1"),
+        TrialOutcome(Trial("bf16", "cpu"), "works", "engine 1"),
+        TrialOutcome(Trial("fp32", "cuda"), "not installed", "needs it: pip install it"),
     ]
     head = doctor._row(8, "backend", "device", "precision", "result", "")
     lines = list(doctor._rows(8, "thing", outcomes))

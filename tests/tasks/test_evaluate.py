@@ -274,6 +274,10 @@ def test_a_map_that_is_there_is_compared(tmp_path: Path, caplog: pytest.LogCaptu
     record = figures(tmp_path / "out" / "scene")
     assert (record["backend_name"], record["backend"]) == (f"{__name__}.Knows", {"precision": "fp32"})
     assert "no run.json of this map is beside it" in caplog.text
+    # So they are beside the record of an earlier benexp.
+    (tmp_path / "run.json").write_text('{"schema_version": 0}')
+    assert main([*asked, f"output_folder={tmp_path / 'out'}"]) == 0
+    assert "what its tags hold" in caplog.text and "has schema version 0" in caplog.text
 
 
 def test_the_demo_has_its_truth_with_it(tmp_path: Path) -> None:

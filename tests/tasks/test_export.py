@@ -81,7 +81,7 @@ def test_over_tolerance_leaves_the_file_of_before_and_the_worst_patch(
     before = path.read_bytes()
     arguments = ["task=export", "model=demo", f"output_folder={path.parent}", "export.tolerance.fp32=1e-12"]
     assert main(arguments) == 1
-    assert f"the patch that tells most is in {path.with_suffix('.worst.npz')}" in caplog.text
+    assert f"the patch that differs most is in {path.with_suffix('.worst.npz')}" in caplog.text
     assert path.read_bytes() == before
     assert f"the older {path} is still there, unchanged" in caplog.text
     path.with_suffix(".worst.npz").unlink()
@@ -145,7 +145,9 @@ def test_files_for_one_batch_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", task.PRECISIONS["tensorrt"])
 def test_without_tensorrt_every_precision_comes_as_far_as_the_command(precision: str, tmp_path: Path) -> None:
     product = write_folder(tmp_path / "product", size=(240, 240))
-    asked = [f"tile_folder={product}", "offset=none"] if precision == "int8" else []
+    # The four patches of noise that the product has give ranges that are too narrow for constant ones.
+    wider = "export.tolerance.int8=0.4"
+    asked = [f"tile_folder={product}", "offset=none", wider] if precision == "int8" else []
     said: list[str] = []
     with pytest.raises(BenexpError, match=r"no engine was built: .*pip install 'benexp\[tensorrt\]'"):
         export(

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import urllib.request
@@ -144,8 +145,8 @@ def test_no_folder_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "is no folder" in caplog.text
 
 
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_it_serves_until_it_is_interrupted(results: Path, everywhere: bool) -> None:
+@pytest.mark.parametrize(("everywhere", "number"), [(False, signal.SIGINT), (True, signal.SIGTERM)])
+def test_it_serves_until_it_is_stopped(results: Path, everywhere: bool, number: signal.Signals) -> None:
     command = ["task=serve", f"output_folder={results}", "serve.port=0", *["serve.host=0.0.0.0"] * everywhere]
     with subprocess.Popen(
         [sys.executable, "-m", "benexp", *command],
@@ -168,12 +169,37 @@ def test_it_serves_until_it_is_interrupted(results: Path, everywhere: bool) -> N
             except ConnectionRefusedError:
                 reached = False
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
         out, errors = process.communicate(timeout=20)
     assert process.returncode == 0 and out == "stopped\n"
     assert reached == everywhere
     assert ("whoever reaches this machine can read" in errors) == everywhere
     assert "Traceback" not in errors
+
+
+def test_browsers_that_close_leave_no_traceback(results: Path) -> None:
+    (results / "large.tif").write_bytes(bytes(20_000_000))
+    asked = b"GET /large.tif HTTP/1.1\r\nHost: 127.0.0.1\r\nRange: bytes=0-%d\r\n\r\n"
+    with subprocess.Popen(
+        [sys.executable, "-m", "benexp", "task=serve", f"output_folder={results}", "serve.port=0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout
+        port = int(process.stdout.readline().split(" until")[0].rpartition(":")[2].strip("/"))
+        for last in [0, 19_999_999] * 10:
+            # Closed without a farewell: while the server waits for the next request, or in the middle of its answer.
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as browser:
+                browser.sendall(asked % last)
+                browser.recv(1)
+                browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=20)
+    assert (process.returncode, out, errors) == (0, "stopped\n", "")
 
 
 def test_a_report_of_an_unknown_version_is_named_with_its_sentence(results: Path) -> None:

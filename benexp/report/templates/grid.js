@@ -1,4 +1,4 @@
-/* The probability grid inside the page: class probabilities at any pixel, by the formula of benexp/blending.py. */
+/* The probability grid inside the page: class probabilities at any pixel, by the formula of benexp/mapping/blending.py. */
 "use strict";
 
 /** The bytes of a deflated base64 blob in the page. */
