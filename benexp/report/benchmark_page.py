@@ -20,6 +20,7 @@ STYLES = ("templates/base.css", "templates/benchmark.css")
 SCRIPTS = (
     "vendor/plotly/plotly-basic.min.js",
     "templates/tables.js",
+    "templates/configurations.js",
     "templates/charts.js",
     "templates/benchmark.js",
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benexp.benchmarking.sweep_report import join
 from benexp.config.hashing import digest
 from benexp.mapping.grid import CLASSIFIED, VALID, PatchGrid, ProbabilityGrid
 from benexp.records.figures import Verdict
@@ -16,6 +17,10 @@ from tests.records.builders import done_tile, grid_origin, job_report, model_rec
 
 FOUR = [[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.50, 0.45, 0.1], [0.1, 0.1, 0.9]]
 """Probabilities of three classes in four patches of 2 x 2 pixels: a tile of 16 pixels."""
+TIE = [*FOUR[:2], [0.45003, 0.45004, 0.1], FOUR[3]]
+"""Another class in the third patch, whose two best were .05 apart."""
+FLIP = [[0.1, 0.9, 0.1], *FOUR[1:]]
+"""Another class in the first patch, beyond any doubt."""
 
 CONFIG: dict[str, Any] = {
     "backend": {"_target_": "benexp.backends.torch.TorchBackend", "batch_size": 32, "precision": "fp32"},
@@ -112,3 +117,11 @@ def change(job: Path, **values: Any) -> None:
 def reports(folder: Path) -> list[Path]:
     """Those of all jobs, in the order in which they were written."""
     return sorted(folder.glob("jobs/*/*/report.json"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def joined(folder: Path, expected: bool = True) -> dict[str, Any]:
+    """The report of the sweep; its configurations by name."""
+    assert join(folder, reports(folder), lambda _: None) is expected
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    report["configurations"] = {one["configuration"]: one for one in report["configurations"]}
+    return report

@@ -1,151 +1,19 @@
 """viewer.html as a person meets it: in a browser, from disk, against the GeoTIFFs beside it."""
 
-import io
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
-from PIL import Image
-from rasterio.warp import transform
 
-from benexp import classify
-from benexp.backends.base import Backend
 from benexp.core.classes import CLASSES, NAMES
 from benexp.core.window import Window
 from benexp.mapping.grid import CLASSIFIED, INVALID, VALID
 from benexp.mapping.styles import RAMP
-from benexp.report import embedding
 from benexp.report.viewer import Picture
-from tests.products.builders import random_arrays, write_folder
+from tests.report.pages import HOSTILE, SHAPE, place, point, read, seen, values
 from tests.report.test_viewer import empty_grid, viewer
-
-SHAPE = (260, 330)
-HOSTILE = "Zürich \"5' <script>alert(1)<&"
-"""A product's name as bad as a file system takes it; a tile's may hold slashes, too (test_viewer)."""
-
-
-class Graded(Backend):
-    """Answers a mixture of classes that changes over the tile, by the brightness of B02, B03 and B08."""
-
-    def _infer(self, patches: np.ndarray) -> np.ndarray:
-        x, y, z = (patches[:, band].mean((1, 2))[:, None] / 5000 for band in (0, 1, 6))
-        i = np.arange(19)
-        return (0.5 + 0.45 * np.sin(5 * x * (i + 1) + 3 * y * (i + 2) + z)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A product with a bad name, in which brightness changes, and one corner is empty."""
-    rows, cols = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
-    arrays = random_arrays(SHAPE)
-    for i, band in enumerate(("B02", "B03", "B08")):
-        arrays[band] = (2500 + 2000 * np.sin(rows / (70 + 20 * i) + cols / (90 - 20 * i))).astype(np.uint16)
-    arrays["B02"][:60, :70] = 0
-    return write_folder(tmp_path_factory.mktemp("product") / HOSTILE, arrays=arrays)
-
-
-def run(product: Path, out: Path) -> Path:
-    """Classify the product; the folder of its results."""
-    backend = "backend._target_=tests.report.test_viewer_page.Graded"
-    record = classify(product, out, "model=demo", "offset=none", "tracking=none", "chunking.stride=30", backend)
-    return out / str(record["tile"])
-
-
-@pytest.fixture(scope="module")
-def made(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(product, tmp_path_factory.mktemp("out"))
-
-
-def values(folder: Path, layer: str) -> np.ndarray:
-    with rasterio.open(next(folder.glob(f"*_{layer}.tif"))) as raster:
-        return np.asarray(raster.read(1))
-
-
-def point(page: Any, row: int, col: int) -> None:
-    """Put the pointer on the centre of a pixel."""
-    page.mouse.move(*place(page, row, col))
-
-
-def read(page: Any) -> list[str]:
-    """What the readout says of the place under the pointer, and of how sure the model is there."""
-    return list(page.locator("#readout .place span").all_inner_texts())
-
-
-def test_the_pointer_reads_what_the_geotiffs_hold(made: Path, visit: Callable[..., Any]) -> None:
-    page = visit(made / "viewer.html").page
-    page.locator("#swipe").uncheck()  # its divider would be in the way
-    ids, best, gap, entropy = (values(made, layer) for layer in ("class", "maxprob", "gap", "entropy"))
-    assert len(np.unique(ids)) > 8
-    pixels = np.argwhere(ids != 255)
-    for row, col in np.random.default_rng(1).choice(pixels, 60):
-        point(page, row, col)
-        assert read(page)[3] == f"row {row}, col {col}"
-        first, second = page.locator("#readout .score").all()
-        assert int(first.get_attribute("data-id")) == ids[row, col]
-        assert first.locator("span").inner_text() == NAMES[ids[row, col]]
-        found = [float(each.locator("data").get_attribute("value")) for each in (first, second)]
-        assert found[0] == pytest.approx(best[row, col], abs=1e-5)
-        assert found[0] - found[1] == pytest.approx(gap[row, col], abs=2e-5)
-        assert float(read(page)[4].split()[1]) == pytest.approx(entropy[row, col], abs=0.0051)
-    point(page, 5, 5)
-    assert "No class here" in page.locator("#readout").inner_text()
-
-
-def test_the_readout_keeps_off_the_map_and_nothing_of_where_the_pointer_was(
-    made: Path, visit: Callable[..., Any]
-) -> None:
-    page = visit(made / "viewer.html").page
-    page.locator("#swipe").uncheck()
-    view, readout = page.locator("#view"), page.locator("#readout")
-    before = view.bounding_box()
-    point(page, 130, 200)
-    assert page.locator("#readout .score").count() == 2 and page.locator("tr.under").count() == 1
-    assert view.bounding_box() == before
-    assert readout.bounding_box()["y"] >= before["y"] + before["height"]
-    page.mouse.move(0, 0)
-    assert readout.inner_text().startswith("Point at the map")
-    assert page.locator("tr.under").count() == 0
-
-
-def test_a_rounded_grid_reads_nearly_the_same(
-    made: Path, product: Path, tmp_path: Path, visit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedding, "GRID_BYTES", 3 * 6 * 8 * 19)
-    monkeypatch.setattr(embedding, "MASK_BYTES", 60)
-    # The saved grid is used again, so that this takes a second.
-    (tmp_path / made.name).mkdir()
-    shutil.copy(next(made.glob("*_grid.npz")), tmp_path / made.name)
-    page = visit(run(product, tmp_path) / "viewer.html").page
-    assert page.evaluate("data.grid.exact") is False and page.evaluate("data.grid.maskStep") == 2
-    assert page.get_by_text("rounded to 1/65535").is_visible()
-    ids, best, gap = (values(made, layer) for layer in ("class", "maxprob", "gap"))
-    pixels = np.argwhere((ids != 255) & (gap > 1e-4))[::997].tolist()
-    found = page.evaluate(
-        "(pixels) => pixels.map(([row, col]) => grid.at(row, col)).map((p) => [p.first, p.probabilities[p.first]])",
-        pixels,
-    )
-    for (row, col), (first, probability) in zip(pixels, found, strict=True):
-        assert first == ids[row, col]
-        assert probability == pytest.approx(best[row, col], abs=2e-5)
-
-
-def test_the_pointer_reads_coordinates(made: Path, visit: Callable[..., Any]) -> None:
-    page = visit(made / "viewer.html").page
-    point(page, 200, 300)
-    with rasterio.open(next(made.glob("*_class.tif"))) as raster:
-        x, y = raster.xy(200, 300)
-        (longitude,), (latitude,) = transform(raster.crs, "EPSG:4326", [x], [y])
-    projected, crs, geographic, *_ = read(page)
-    east, north = (float(part.split()[0].replace(",", "")) for part in projected.split(", "))
-    assert (east, north) == pytest.approx((x, y), abs=5)
-    assert [float(part.split("°")[0]) for part in geographic.split(", ")] == pytest.approx(
-        [latitude, longitude], abs=1e-4
-    )
-    assert "° N" in geographic and "° E" in geographic and crs == "EPSG:32633"
 
 
 def colours(page: Any, pixels: list[list[int]]) -> list[list[int]]:
@@ -188,26 +56,10 @@ def test_amounts_have_the_colours_of_the_ramp(
         assert shown == pytest.approx([*expected, 255], abs=2)
 
 
-def place(page: Any, row: int, col: int) -> tuple[float, float]:
-    """Where on the screen the centre of a pixel is."""
-    script = "([r, c]) => map.getPixelFromCoordinate([data.extent[0] + 10 * (c + .5), data.extent[3] - 10 * (r + .5)])"
-    x, y = page.evaluate(script, [int(row), int(col)])
-    box = page.locator("#map").bounding_box()
-    return box["x"] + x, box["y"] + y
-
-
 COVERED = """([x, y]) => [...document.querySelectorAll(".ol-overlaycontainer-stopevent > *")]
   .map((control) => control.getBoundingClientRect())
   .some((box) => x > box.left - 2 && x < box.right + 2 && y > box.top - 2 && y < box.bottom + 2)"""
 """Whether a button or the scale bar lies over a place of the map."""
-
-
-def seen(page: Any, places: list[tuple[float, float]]) -> list[tuple[int, ...]]:
-    """The colours at these places of the screen, (r, g, b)."""
-    page.mouse.move(0, 0)
-    page.evaluate("new Promise((done) => { map.once('rendercomplete', done); map.render(); })")
-    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return [image.getpixel((int(x), int(y))) for x, y in places]
 
 
 def screen(page: Any) -> bytes:

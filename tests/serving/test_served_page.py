@@ -29,7 +29,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tile that has a bad name, and whose page has room for every second patch only."""
     product = write_folder(tmp_path_factory.mktemp("product") / "Zürich <b> 1", arrays=random_arrays(SHAPE))
     out = tmp_path_factory.mktemp("out")
-    backend = "backend._target_=tests.report.test_viewer_page.Graded"
+    backend = "backend._target_=tests.report.pages.Graded"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedding, "GRID_BYTES", 6_000)
         classify(product, out, "model=demo", "offset=none", "chunking.stride=60", backend)

@@ -97,6 +97,13 @@ def test_a_benchmark_has_a_step_for_each_tile(tmp_path: Path) -> None:
     assert {folder for _, folder in found.files} == {"", "tiles/a", "tiles/c"}
 
 
+def test_a_benchmark_of_a_region_has_the_files_of_its_folder(tmp_path: Path) -> None:
+    found = run_of(benchmark_record(tmp_path, tile("a", folder="a/region-0-0-120-120")))
+    assert [path.name for path, folder in found.files if folder == "tiles/a"] == [
+        *("viewer.html", "run.json", "a_class.tif"),
+    ]
+
+
 def test_a_benchmark_that_failed_before_it_measured_has_its_error(tmp_path: Path) -> None:
     failed = failure("", "no weights")
     found = run_of(benchmark_record(tmp_path, failed, status="failed", totals=None, startups=[], ceiling=None))

@@ -1,0 +1,18 @@
+"""The layout of the source: files that can be read in one go."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST = 350
+
+
+@pytest.mark.parametrize(
+    ("folder", "pattern"),
+    [("benexp", "*.py"), ("exporters", "*.py"), ("tests", "*.py"), ("benexp/report/templates", "*.js")],
+)
+def test_no_file_is_longer_than_the_limit(folder: str, pattern: str) -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / folder).rglob(pattern)}
+    assert lengths
+    assert {str(path.relative_to(ROOT)): count for path, count in lengths.items() if count > LONGEST} == {}
