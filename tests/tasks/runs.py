@@ -19,7 +19,10 @@ COUNTING = (f"backend._target_={HERE}.Counting", "backend.batch_size=4")
 class Counting(Backend):
     """Answers a mixture of classes by brightness, the same in every batch; notes how many patches it was asked for."""
 
+    precisions = ("fp32", "bf16")
     asked: ClassVar[list[int]] = []
+    divisor: ClassVar[float] = 500
+    """Of another model: other answers."""
 
     def open(self) -> None:
         before = len(self.asked)
@@ -32,7 +35,7 @@ class Counting(Backend):
 
     def _infer(self, patches: np.ndarray) -> np.ndarray:
         # Sums of whole numbers in float64 are exact, in whichever order they are added.
-        means = patches.sum((1, 2, 3), dtype=np.float64)[:, None] / patches[0].size / 500
+        means = patches.sum((1, 2, 3), dtype=np.float64)[:, None] / patches[0].size / self.divisor
         return (means * np.linspace(0.2, 1, 19) % 1).astype(np.float32)
 
 
