@@ -11,7 +11,7 @@ import rasterio
 from benexp import classify
 from benexp.core.classes import NAMES
 from tests.products.builders import random_arrays, write_folder
-from tests.report.test_viewer_page import place, read, values
+from tests.report.test_viewer_page import COVERED, place, read, values
 from tests.tasks.runs import COUNTING, FAST
 
 ROW, COL, HEIGHT, WIDTH = 70, 90, 100, 130
@@ -38,8 +38,11 @@ def test_the_pointer_reads_what_the_geotiffs_hold(pages: tuple[Path, Path], visi
     page.locator("#swipe").uncheck()
     ids, best = values(folder, "class"), values(folder, "maxprob")
     assert ids.shape == (HEIGHT, WIDTH) and len(np.unique(ids)) > 3
-    edges = [(0, 0), (0, WIDTH - 1), (HEIGHT - 1, 0), (HEIGHT - 1, WIDTH - 1)]
-    for row, col in [*edges, *np.random.default_rng(1).choice(np.argwhere(ids != 255), 20).tolist()]:
+    edges = [(0, 65), (HEIGHT - 1, 65), (50, 0), (50, WIDTH - 1)]
+    inside = np.random.default_rng(1).choice(np.argwhere(ids != 255), 20).tolist()
+    pixels = [pixel for pixel in (*edges, *inside) if not page.evaluate(COVERED, place(page, *pixel))]
+    assert len(pixels) > 15
+    for row, col in pixels:
         page.mouse.move(*place(page, row, col))
         assert read(page)[3] == f"row {row}, col {col}"
         first = page.locator("#readout .score").first
