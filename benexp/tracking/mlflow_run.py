@@ -216,7 +216,7 @@ def _files(record: Record) -> Iterator[tuple[Path, str]]:
         yield from ((path, "") for path in sorted(pages, key=lambda path: path.name != TABLE))
     if isinstance(content, JobReport):
         for tile in content.done:
-            yield from ((path, f"tiles/{tile.tile}") for path in _ordered((folder / tile.tile).glob("*")))
+            yield from ((path, f"tiles/{tile.tile}") for path in _ordered((folder / tile.folder).glob("*")))
     elif not isinstance(content, SweepReport):
         yield from ((path, "") for path in _ordered(folder / name for name in content.get("files", ())))
 

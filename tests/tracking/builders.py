@@ -57,7 +57,7 @@ def benchmark_record(folder: Path, *tiles: TileRecord, **more: Any) -> Path:
     path = folder / "report.json"
     write_record(path, job_report(tiles, **known | {"ceiling": ceiling(1, 2.0, km2=18.0)} | more))
     for one in done_tiles(list(tiles)):
-        run_record(folder / one.tile)
+        run_record(folder / one.folder)
     return path
 
 

@@ -51,6 +51,12 @@ def test_a_benchmark_has_a_step_for_each_tile(tmp_path: Path) -> None:
     assert {folder for _, folder in found.files} == {"", "tiles/a", "tiles/c"}
 
 
+def test_a_benchmark_of_a_region_has_the_files_of_its_folder(tmp_path: Path) -> None:
+    found = run_of(benchmark_record(tmp_path, tile("a", folder="a/region-0-0-9-9")))
+    sent = [path.relative_to(tmp_path).as_posix() for path, place in found.files if place == "tiles/a"]
+    assert sent == [f"a/region-0-0-9-9/{name}" for name in ("viewer.html", "run.json", "a_class.tif")]
+
+
 def test_a_benchmark_that_failed_before_it_measured_has_its_error(tmp_path: Path) -> None:
     failed = failure("", "no weights")
     found = run_of(benchmark_record(tmp_path, failed, status="failed", totals=None, startups=[], ceiling=None))
