@@ -21,11 +21,6 @@ FULL = ("class", "maxprob", "entropy", "gap", "probs", "multilabel")
 CHOICES = "choose another output_folder= or output_name=, or replace it with overwrite=true"
 
 
-@pytest.fixture(autouse=True)
-def nothing_asked() -> None:
-    Counting.asked.clear()
-
-
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scl = np.full((90, 100), 4, np.uint8)
@@ -56,10 +51,10 @@ def layers_of(record: dict[str, Any]) -> set[str]:
     return {name.removeprefix("tile_").removesuffix(".tif") for name in record["files"] if name.endswith(".tif")}
 
 
-def test_layers_that_are_not_asked_for_stay_and_are_listed(product: Path, out: Path) -> None:
+def test_layers_that_are_not_classifiedfor_stay_and_are_listed(product: Path, out: Path, classified: list[int]) -> None:
     before = {name: about for name, (about, _) in contents(out / "tile").items()}
     record = classify(product, out, *ASKED)
-    assert record["grid_reused"] and not Counting.asked
+    assert record["grid_reused"] and not classified
     assert layers_of(record) == set(FULL)
     assert set(record["config"]["layers"]["names"]) == set(FULL)
     after = {name: about for name, (about, _) in contents(out / "tile").items()}
@@ -226,13 +221,14 @@ def test_a_newer_benexp_or_engine_classifies_anew_and_renders_every_layer_again(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    classified: list[int],
 ) -> None:
     caplog.set_level(logging.INFO, "benexp")
     before = rasters(out / "tile")
     newer(monkeypatch)
     monkeypatch.setattr(Counting, "divisor", 300.0)
     record = classify(product, out, *ASKED, "layers.names=[class]")
-    assert not record["grid_reused"] and sum(Counting.asked) == record["patches"]["all"]
+    assert not record["grid_reused"] and sum(classified) == record["patches"]["all"]
     assert "tile: configuration, input or benexp changed since its grid was saved: classified anew" in caplog.messages
     assert layers_of(record) == set(FULL)
     after = rasters(out / "tile")
@@ -255,14 +251,14 @@ def test_a_newer_benexp_or_engine_classifies_anew_and_renders_every_layer_again(
     ],
 )
 def test_a_record_that_cannot_be_read_is_refused(
-    content: str, said: str, product: Path, out: Path, caplog: pytest.LogCaptureFixture
+    content: str, said: str, product: Path, out: Path, caplog: pytest.LogCaptureFixture, classified: list[int]
 ) -> None:
     (out / "tile" / "run.json").write_text(content)
     before = contents(out)
     asked = [f"tile_folder={product}", f"output_folder={out}", *ASKED]
     assert main(asked) == 1
     assert said in caplog.messages[-1] and "overwrite=true" in caplog.messages[-1]
-    assert not Counting.asked and contents(out) == before
+    assert not classified and contents(out) == before
     assert main([*asked, "overwrite=true"]) == 0
     assert record_of(out)["tile"] == "tile"
 
