@@ -1,5 +1,6 @@
 """How well a map agrees with a raster of the classes that are true."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from benexp.evaluation.evaluation_report import describe_question, figure, liste
 from benexp.evaluation.reference import WORDS, Confusion, MapGrid, Reference, map_grid
 from benexp.execution.classify_products import classify_products
 from benexp.measure.accuracy import MapAccuracy, map_accuracy
+from benexp.products.region import region_of
 from benexp.records.evaluation import ComparedPixels, MapClassScores, MapEvaluation
 from benexp.records.names import EVALUATION, RUN
 from benexp.records.run import RunRecord
@@ -75,7 +77,8 @@ def evaluate_map(
     else:
         assert product
         with open_input(product, Reading.of(config), (GRID_BAND,), warn=False) as tile:
-            grid = MapGrid(tile.shape, tile.crs, tile.transform)
+            region = region_of(tile, dataclasses.asdict(config.region))
+            grid = MapGrid(region.shape, tile.crs, region.transform)
     if asked.reference:
         truth = Path(asked.reference).expanduser()
     else:
@@ -96,7 +99,7 @@ def evaluate_map(
             mapped = _known(path, tags)
         confusion = reference.compare(mapped.path, codes)
     accuracy = map_accuracy(confusion.matrix)
-    folder = Path(config.output_folder) / mapped.name
+    folder = mapped.path.parent if product else Path(config.output_folder) / mapped.name
     with output_folder(folder), staging(folder) as staged:
         against = f"{mapped.words}, against {truth.name} ({WORDS[codes]})"
         files = _write(staged, mapped.name, accuracy, against)

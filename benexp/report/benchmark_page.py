@@ -102,11 +102,11 @@ def _run(tile: TileRecord, number: int, report: SweepReport, folder: Path) -> di
     one = report.configurations[number]
     # A sweep's jobs lie in folders named by the repeat; a benchmark alone is in the report's own.
     job = next((place for place in one.jobs if place == "." or Path(place).name == str(tile.repeat)), ".")
-    place = Path(job) / tile.tile
     known = {"configuration": number, "name": one.configuration, "backend": one.backend}
     known |= {key: getattr(tile, key, None) for key in _SHOWN}
     if not isinstance(tile, DoneTile):
         return {**known, "latency_seconds": {}, "latencies": {}, "over_time": {}, "verdicts": []}
+    place = Path(job) / tile.folder
     return known | {
         "peak_rss_bytes": tile.usage.peak_rss_bytes,
         "latencies": tile.latency_histogram,

@@ -36,6 +36,21 @@ def test_the_chunks_of_one_tile_on_two_workers_make_the_same_files(
     assert "2 workers of the scheduler" in caplog.text and "dashboard" in caplog.text
 
 
+def test_a_region_in_chunks_on_two_workers_and_then_the_rest(
+    safe: Path, alone: dict[str, bytes], dask: Dask, notes: Path, tmp_path: Path
+) -> None:
+    """Workers get the patches that are missing, wherever they lie in a chunk."""
+    region = (safe, tmp_path / "out", *ASKED, "region.pixels=[150,170,70,60]")
+    there = classify(*region, *dask.asked)
+    here = classify(region[0], tmp_path / "here", *region[2:])
+    assert files(tmp_path / "out" / there["folder"]) == files(tmp_path / "here" / here["folder"])
+    record = classify(safe, tmp_path / "out", *ASKED, *dask.asked)
+    made = files(tmp_path / "out" / record["tile"])
+    assert made == alone
+    assert not record["grid_reused"]
+    assert classify(*region)["grid_reused"]
+
+
 def test_tiles_go_to_workers_and_what_is_left_in_chunks_to_all(
     dask: Dask, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

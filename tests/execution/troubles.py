@@ -99,4 +99,6 @@ def stop(process: subprocess.Popen[str]) -> None:
 def files(folder: Path) -> dict[str, bytes]:
     """What must not depend on where it was made."""
     differ = ("run.json", "viewer.html", "_grid.npz")
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(differ)}
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and not path.name.endswith(differ)
+    }

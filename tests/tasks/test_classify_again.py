@@ -35,15 +35,16 @@ def test_a_second_run_renders_the_saved_grid(
     assert not first["grid_reused"]
     with monkeypatch.context() as patch:
         patch.setattr(Backend, "classify", lambda *_: pytest.fail("the model ran"))
-        second = classify(safe, tmp_path, *FAST, "chunking.blend=flat", "layers.names=[class,gap]")
+        second = classify(safe, tmp_path, *FAST, "chunking.blend=flat", "layers.names=[class,gap]", "overwrite=true")
     assert second["grid_reused"]
     assert [name for name in second["files"] if name.endswith("_gap.tif")]
     assert not [name for name in second["files"] if name.endswith("_entropy.tif")]
     assert second["backend"] == first["backend"]
     assert changed not in caplog.messages
-    assert not classify(safe, tmp_path, *FAST, "chunking.min_valid=0.9")["grid_reused"]
+    other = (safe, tmp_path, *FAST, "chunking.min_valid=0.9", "overwrite=true")
+    assert not classify(*other)["grid_reused"]
     assert caplog.messages.count(changed) == 1
-    assert not classify(safe, tmp_path, *FAST, "chunking.min_valid=0.9", "resume=false")["grid_reused"]
+    assert not classify(*other, "resume=false")["grid_reused"]
     assert caplog.messages.count(changed) == 1, "that was asked for"
 
 
@@ -52,7 +53,9 @@ def test_a_backends_own_settings_are_part_of_the_question(safe: Path, tmp_path: 
     settings = ["backend._target_=tests.tasks.test_own_code.Brightness", "backend.gain=1.0"]
     first = classify(safe, tmp_path, *FAST, *settings)
     assert classify(safe, tmp_path, *FAST, *settings, "backend.batch_size=3")["grid_reused"]
-    other = classify(safe, tmp_path, *FAST, *settings[:1], "backend.gain=0.5")
+    with pytest.raises(BenexpError, match=r"\(backend\.gain=1\.0 there, 0\.5 now\)"):
+        classify(safe, tmp_path, *FAST, *settings[:1], "backend.gain=0.5")
+    other = classify(safe, tmp_path, *FAST, *settings[:1], "backend.gain=0.5", "overwrite=true")
     assert not other["grid_reused"]
     assert other["map_hash"] != first["map_hash"]
 
@@ -128,11 +131,11 @@ def test_files_are_verified_while_the_model_runs_and_before_anything_has_its_nam
     assert not files_below(tmp_path)
 
 
-def test_rasters_of_an_earlier_run_do_not_stay_beside_the_new_ones(safe: Path, tmp_path: Path) -> None:
+def test_rasters_of_a_map_that_is_overwritten_do_not_stay_beside_the_new_ones(safe: Path, tmp_path: Path) -> None:
     record = classify(safe, tmp_path, *FAST, "layers=full")
     folder = tmp_path / record["tile"]
     (folder / "notes.txt").write_text("the user's own")
-    classify(safe, tmp_path, *FAST, "chunking.blend=flat")
+    classify(safe, tmp_path, *FAST, "chunking.blend=flat", "overwrite=true")
     assert not list(folder.glob("*_probs.tif"))
     assert not list(folder.glob("*_multilabel.tif"))
     assert (folder / "notes.txt").exists()
@@ -144,5 +147,6 @@ def test_an_answer_within_a_wider_tolerance_is_not_reused(safe: Path, tmp_path: 
     assert not classify(safe, tmp_path, *FAST)["grid_reused"]
     assert classify(safe, tmp_path, *FAST, "export.tolerance.int8=0.1")["grid_reused"]
     assert not classify(safe, tmp_path, *FAST, "export.tolerance.fp32=0.00009")["grid_reused"]
-    assert not classify(safe, tmp_path, *FAST, "backend=null")["grid_reused"]
-    assert classify(safe, tmp_path, *FAST, "backend=null", "export.tolerance.fp32=0.00009")["grid_reused"]
+    null = (safe, tmp_path, *FAST, "backend=null", "overwrite=true")
+    assert not classify(*null)["grid_reused"]
+    assert classify(*null, "export.tolerance.fp32=0.00009")["grid_reused"]

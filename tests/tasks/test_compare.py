@@ -297,7 +297,7 @@ def test_openvino_beside_torch(demo: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     arguments = [f"tile_folder={demo}", f"output_folder={tmp_path}", "backends=[torch,openvino]"]
     assert main([*arguments, "task=compare", "model=demo", "region.pixels=[0,0,240,240]"]) == 0
-    record = json.loads(next(tmp_path.glob("*/comparison.json")).read_text())
+    record = json.loads(next(tmp_path.glob("*/region-0-0-240-240/comparison.json")).read_text())
     openvino = record["backends"][1]
     assert openvino["prob_diff_max"] < 1e-4
     assert openvino["beyond_ties_per_million"] == 0

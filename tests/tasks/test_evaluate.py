@@ -248,6 +248,23 @@ def test_a_tile_is_classified_and_compared(tmp_path: Path, capsys: pytest.Captur
         assert sum(int(row[name]) for row in csv.DictReader(file) for name in NAMES) == 240 * 230
 
 
+def test_a_region_is_compared_with_its_part_of_the_reference(tmp_path: Path) -> None:
+    scene, truth = product(tmp_path)
+    truth[200:, :60] = 4
+    write_band(tmp_path / "truth.tif", truth, 10, nodata=255)
+    arguments = [*COMMON, *PLAIN, f"tile_folder={scene}", f"evaluate.reference={tmp_path / 'truth.tif'}"]
+    out = f"output_folder={tmp_path / 'out'}"
+    assert main([*arguments, out]) == 0
+    whole = (tmp_path / "out" / "scene" / "evaluation.json").read_bytes()
+    assert main([*arguments, out, "region.pixels=[190,30,40,100]"]) == 0
+    record = figures(tmp_path / "out" / "scene" / "region-190-30-40-100")
+    # Of 40 rows 30 are of the part where the reference says 4, in columns 30 to 60.
+    assert record["pixels"]["compared"] == 40 * 100
+    assert record["confusion"][4][1] == 30 * 30
+    assert record["confusion"][4][4] == 40 * 10 and record["confusion"][1][1] == 40 * 90 - 30 * 30
+    assert (tmp_path / "out" / "scene" / "evaluation.json").read_bytes() == whole
+
+
 def test_a_map_that_is_there_is_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scene, truth = product(tmp_path)
     codes = np.select([truth == 1, truth == 4], [212, 422]).astype(np.uint16)

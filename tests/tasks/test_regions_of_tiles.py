@@ -94,4 +94,6 @@ def test_a_sweep_compares_the_maps_of_a_region(many: Path, tmp_path: Path, no_pl
         parts = [rasters(job / name / "region-60-420-130-130")[f"{name}_class.tif"][0] for name in ("a", "b")]
         maps.append(np.concatenate(parts))
     flips = [configuration["flips_per_million"] for configuration in report["configurations"]]
+    page = (tmp_path / "viewer.html").read_text()
+    assert all(f"{name}/region-60-420-130-130/viewer.html" in page for name in ("a", "b"))
     assert sorted(flips)[0] == 0 < sorted(flips)[1] == pytest.approx(1e6 * float(np.mean(maps[0] != maps[1])))
