@@ -68,7 +68,9 @@ def _words(key: str, value: Any) -> str:
     text = _text(value)
     if key in PLAIN:
         return text
-    return f"{SHORT[key]} {'all' if value is None else text}" if key in SHORT else f"{key}={text}"
+    if value is None and key in SHORT:
+        text = "all" if key == "backend.threads" else "default"
+    return f"{SHORT[key]} {text}" if key in SHORT else f"{key}={text}"
 
 
 def _override(key: str, value: Any) -> str:

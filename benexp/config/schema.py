@@ -277,10 +277,11 @@ def rules(c: Config) -> Iterator[tuple[str, Any, bool, str]]:
     yield "region", "pixels and bbox", region.pixels is None or region.bbox is None, "one of the two"
     yield "region.crs", region.crs, region.crs is None or region.bbox is not None, "a CRS only beside region.bbox"
     yield "backend._target_", c.backend.get("_target_"), bool(c.backend.get("_target_")), "the class of a backend"
-    for key, word, says in (("batch_size", "auto", "auto"), ("threads", None, "null: all cores")):
-        value: Any = c.backend.get(key, word)
-        right = value == word or (_is_whole(value) and 1 <= value <= MOST)
-        yield f"backend.{key}", value, right, f"a whole number from 1 to {MOST}, or {says}"
+    sizes = "auto, or null: 256 on a GPU, else 32"
+    for key, words, says in (("batch_size", ("auto", None), sizes), ("threads", (None,), "or null: all cores")):
+        value: Any = c.backend.get(key)
+        right = value in words or (_is_whole(value) and 1 <= value <= MOST)
+        yield f"backend.{key}", value, right, f"a whole number from 1 to {MOST}, {says}"
     fallback = c.backend.get("allow_fallback", False)
     yield "backend.allow_fallback", fallback, isinstance(fallback, bool), "true or false"
     for precision, tolerance in c.export.tolerance.items():

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from exporters.ranges import RangePatches
 
 
+CPU_BATCH, GPU_BATCH = 32, 256
+"""Patches the model gets at once where `backend.batch_size` is null."""
+
+
 @dataclasses.dataclass(frozen=True)
 class BackendChoice:
     """A backend class with the settings of `backend.*`; nothing is opened or exported yet."""
@@ -128,6 +132,8 @@ def choose_backend(settings: Mapping[str, Any]) -> BackendChoice:
     if kind not in found.devices or (colon and (kind == "cpu" or not number.isdecimal())):
         takes = (name if name == "cpu" else f"{name} or {name}:1 and so on" for name in found.devices)
         raise BenexpError(f"backend.device={device}: {found.__name__} takes {', '.join(takes)}")
+    if "batch_size" in settings and settings["batch_size"] is None:
+        settings = {**settings, "batch_size": GPU_BATCH if kind == "cuda" else CPU_BATCH}
     return BackendChoice(backend_name(settings), found, settings)
 
 

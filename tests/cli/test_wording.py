@@ -37,7 +37,7 @@ MISTAKES = [
     ("backend.precision=fp8", "backend.precision=fp8: NullBackend takes fp32"),
     ("backend.device=cuda", "backend.device=cuda: NullBackend takes cpu"),
     ("backend.device=cpu:3", "backend.device=cpu:3: NullBackend takes cpu"),
-    ("backend.batch_size=null", "backend.batch_size=None: takes a whole number from 1 to 65536, or auto"),
+    ("backend.batch_size=many", "backend.batch_size=many: takes a whole number from 1 to 65536, auto, or null"),
     ("backend.threads=auto", "backend.threads=auto: takes a whole number from 1 to 65536, or null: all cores"),
     ("backend.allow_fallback=maybe", "backend.allow_fallback=maybe: takes true or false"),
     ("export.tolerance=0.1", "export.tolerance=0.1: takes several keys, such as {fp32: 0.0001}: name one of them"),

@@ -79,6 +79,13 @@ def test_a_users_class_that_lets_its_import_fail_is_worded(small_model: ModelSpe
     assert _outcome(asked, small_model, {})[0] == "not installed"
 
 
+@pytest.mark.parametrize(("device", "batch"), [("cpu", 32), ("cuda", 256), ("cuda:1", 256)])
+def test_a_gpu_gets_larger_batches_by_default(device: str, batch: int) -> None:
+    asked = {"_target_": "benexp.backends.torch.TorchBackend", "device": device, "batch_size": None}
+    assert choose_backend(asked).settings["batch_size"] == batch
+    assert choose_backend({**asked, "batch_size": 8}).settings["batch_size"] == 8
+
+
 def test_a_missing_library_is_told_before_a_missing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: Any) -> None:
         raise BenexpError("the Hub cannot be reached")
