@@ -68,8 +68,8 @@ class TileMap:
             raise BenexpError(f"{path}: is not of the map that was measured: measure it again with resume=false")
         return found
 
-    def valid_pixels(self) -> int:
-        return self.record().valid_pixels
+    def classified_pixels(self) -> int:
+        return self.record().pixels.classified
 
     @property
     def path(self) -> Path:

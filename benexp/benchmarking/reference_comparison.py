@@ -66,7 +66,7 @@ def count_flips(one: ConfigurationResults, reference: ConfigurationResults, comp
         for map_ in one.maps:
             first = theirs[map_.product]
             if map_.hash == first.hash:
-                pixels += map_.valid_pixels()
+                pixels += map_.classified_pixels()
                 continue
             found = comparisons.between(first, map_, first.tolerance("fp32"))
             flips += int(found.flips.sum())

@@ -11,6 +11,7 @@ from benexp.config.hashing import digest
 from benexp.mapping.grid import CLASSIFIED, VALID, PatchGrid, ProbabilityGrid
 from benexp.records.figures import Verdict
 from benexp.records.job import JobReport, totals_of
+from benexp.records.run import PixelCounts
 from benexp.records.storage import read_record, write_record
 from benexp.runs.publishing import describe_file
 from tests.records.builders import done_tile, grid_origin, job_report, model_record, run_record, usage
@@ -96,6 +97,7 @@ def _write_tile(folder: Path, config: dict[str, Any], answers: Sequence[Sequence
     map_hash = digest(grid.probabilities.argmax(axis=-1).tolist())
     record = run_record(
         **{"tile": folder.name, "map_hash": map_hash, "grid_key": "key", "shape": (2, 8), "valid_pixels": 16},
+        pixels=PixelCounts.of(16, 16, 16),
         **{"model": model_record(classes=("a", "b", "c")), "config": config, "grid": describe_file(path)},
         tile_shape=(2, 8),
     )
