@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from benexp.benchmarking.job import BenchmarkJob
+from benexp.benchmarking.benchmark_job import BenchmarkJob
 from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
 from benexp.core.files import staging
@@ -27,7 +27,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     folder = plan.output_folder
     with output_folder(folder), staging(folder) as scratch:
         job = BenchmarkJob(plan, config.benchmark, say)
-        job.prepare(scratch)
+        job.find_measured_tiles(scratch)
         try:
             job.measure()
         except BaseException:

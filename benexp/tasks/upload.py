@@ -8,7 +8,7 @@ from benexp.config.schema import Config
 from benexp.core.errors import BenexpError
 from benexp.records.names import JOBS, REPORT
 from benexp.tracking.mlflow_client import Destination, UnreachableError
-from benexp.tracking.sent_records import SWEEP, Record, find, mark_parent, parent, read, sent
+from benexp.tracking.sent_records import SWEEP, FoundRecord, find, mark_parent, parent, read, sent
 
 
 def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def run(config: Config, overrides: Sequence[str], say: Callable[[str], object]) 
     return done
 
 
-def _is_there(record: Record, uri: str) -> bool:
+def _is_there(record: FoundRecord, uri: str) -> bool:
     found = sent(record, uri)
     return bool(found and found.whole)
 
@@ -55,7 +55,7 @@ class _Sweeps:
         self._runs: dict[Path, str] = {}
         """By the sweep's folder."""
 
-    def send(self, record: Record) -> str:
+    def send(self, record: FoundRecord) -> str:
         folder = record.path.parent if record.kind == SWEEP else record.sweep
         if folder is None:
             return self._destination.send(record, None)
@@ -64,7 +64,7 @@ class _Sweeps:
             return self._destination.send(record, None, above)
         return self._destination.send(record, above)
 
-    def _run(self, folder: Path, first: Record) -> str:
+    def _run(self, folder: Path, first: FoundRecord) -> str:
         if folder not in self._runs:
             uri = self._destination.uri
             run_id = parent(folder, uri)

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from benexp.core.errors import BenexpError, one_line
 from benexp.tracking.mlflow_metrics import flips_of_job
 from benexp.tracking.mlflow_run import MlflowRun, mlflow_run_of, tags_of_command
-from benexp.tracking.sent_records import ARTIFACTS, Record, Sent, mark, samples, sent
+from benexp.tracking.sent_records import ARTIFACTS, FoundRecord, Sent, mark, samples, sent
 
 SETTINGS = {
     # A server that does not answer must not hold up anything for long.
@@ -115,7 +115,7 @@ class Destination:
             return f"{self.uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}"
         return f"run {run_id} in {self.uri}"
 
-    def send(self, record: Record, parent: str | None, run_id: str | None = None) -> str:
+    def send(self, record: FoundRecord, parent: str | None, run_id: str | None = None) -> str:
         """Send a record, if it was not sent yet, in the run given or one of its own; the run's id."""
         run = mlflow_run_of(record)
         before = sent(record, self.uri)
@@ -166,7 +166,7 @@ class Destination:
             self._client.set_tag(run_id, "status", status)
             self._client.set_terminated(run_id, STATUS_OF_SWEEP[status], int(ended * 1000))
 
-    def adopt(self, job: Record, parent: str, sweep: Record | None) -> None:
+    def adopt(self, job: FoundRecord, parent: str, sweep: FoundRecord | None) -> None:
         """Put a job's run, if it was sent, beneath that of its sweep, whose report may know more of it."""
         there = sent(job, self.uri)
         if there is None:

@@ -12,7 +12,7 @@ from benexp.records.report_files import PERCENTILES, STAGES
 from benexp.records.run import RunRecord
 from benexp.records.sweep import SweepReport
 from benexp.records.tile import DoneTile
-from benexp.tracking.sent_records import Content, Parity, Record
+from benexp.tracking.sent_records import Content, FoundRecord, Parity
 
 LONGEST_KEY = 250
 """MLflow takes no more characters."""
@@ -23,7 +23,7 @@ Known = tuple[str, float | None, int]
 """The same, with None for an unknown value."""
 
 
-def metrics_of(record: Record) -> list[Metric]:
+def metrics_of(record: FoundRecord) -> list[Metric]:
     known = _known(record.content)
     return [(key(name), float(f"{value:.6g}"), step) for name, value, step in known if value is not None]
 
@@ -43,7 +43,7 @@ def _known(content: Content) -> Iterator[Known]:
     return _of_export(content)
 
 
-def flips_of_job(sweep: Record, job: Record) -> dict[str, float]:
+def flips_of_job(sweep: FoundRecord, job: FoundRecord) -> dict[str, float]:
     """The metric that only the sweep's report has of a job: the difference of its map from the reference's."""
     if not isinstance(sweep.content, SweepReport) or not isinstance(job.content, JobReport):
         return {}

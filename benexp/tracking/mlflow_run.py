@@ -16,7 +16,7 @@ from benexp.records.run import RunRecord, WorkRecord
 from benexp.records.sweep import SweepReport
 from benexp.records.tile import done_tiles
 from benexp.tracking.mlflow_metrics import Metric, key, metrics_of
-from benexp.tracking.sent_records import MARKER, SWEEP, Record, TaskRecord, read
+from benexp.tracking.sent_records import MARKER, SWEEP, FoundRecord, TaskRecord, read
 
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
@@ -58,7 +58,7 @@ class JobFailure:
     seconds: float
 
 
-def mlflow_run_of(record: Record) -> MlflowRun:
+def mlflow_run_of(record: FoundRecord) -> MlflowRun:
     config = _config(record)
     return MlflowRun(
         name=_name(record, config),
@@ -100,7 +100,7 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-def _config(record: Record) -> Mapping[str, Any]:
+def _config(record: FoundRecord) -> Mapping[str, Any]:
     content = record.content
     if isinstance(content, SweepReport):
         return {}
@@ -109,7 +109,7 @@ def _config(record: Record) -> Mapping[str, Any]:
     return content.config
 
 
-def _common(sweep: Record) -> dict[str, str]:
+def _common(sweep: FoundRecord) -> dict[str, str]:
     """The parameters that are the same in all jobs of a sweep; none where it is to go on, as MLflow takes each once."""
     assert isinstance(sweep.content, SweepReport)
     found: dict[str, str] | None = None
@@ -133,7 +133,7 @@ def _params(config: Mapping[str, Any]) -> dict[str, str]:
     return {key(name): cut(_text(value), LONGEST_PARAM) for name, value in flat(asked).items()}
 
 
-def _name(record: Record, config: Mapping[str, Any]) -> str:
+def _name(record: FoundRecord, config: Mapping[str, Any]) -> str:
     content = record.content
     if isinstance(content, SweepReport):
         return record.path.parent.resolve().name
@@ -158,7 +158,7 @@ def _words(config: Mapping[str, Any], name: str | None = None) -> str:
     return " ".join(filter(None, known))
 
 
-def _tags(record: Record) -> dict[str, str]:
+def _tags(record: FoundRecord) -> dict[str, str]:
     content = record.content
     known: dict[str, str | None]
     if isinstance(content, SweepReport):
@@ -217,7 +217,7 @@ def _cut_tags(
     return {name: cut(str(value), LONGEST_TAG) for name, value in tags.items() if value}
 
 
-def _files(record: Record) -> Iterator[tuple[Path, str]]:
+def _files(record: FoundRecord) -> Iterator[tuple[Path, str]]:
     folder, content = record.path.parent, record.content
     yield record.path, ""
     if record.kind == "export":
@@ -241,7 +241,7 @@ def _ordered(paths: Iterable[Path]) -> list[Path]:
     return sorted(wanted, key=lambda path: (ranks.get(path.suffix, 2), path.name))
 
 
-def _models(record: Record) -> list[Path]:
+def _models(record: FoundRecord) -> list[Path]:
     content = record.content
     if isinstance(content, JobReport | SweepReport):
         return _onnx_files(tile.backend for tile in done_tiles(content.tiles))

@@ -39,7 +39,7 @@ Content = JobReport | SweepReport | TaskRecord | Parity
 
 
 @dataclass(frozen=True)
-class Record:
+class FoundRecord:
     """A record that a task wrote last; `kind` is the task, or `sweep`."""
 
     path: Path
@@ -75,7 +75,7 @@ class Record:
         return self.content.seconds if isinstance(self.content, TaskRecord) else 0.0
 
 
-def find(folder: Path, since: float = 0) -> Iterator[Record]:
+def find(folder: Path, since: float = 0) -> Iterator[FoundRecord]:
     """The records below a folder that were written `since` then, those of a folder before those beneath it.
 
     The tiles of a benchmark are sent with it: they are no records of their own. Below a report of an unknown version,
@@ -103,7 +103,7 @@ def find(folder: Path, since: float = 0) -> Iterator[Record]:
                 yield found
 
 
-def read(path: Path) -> Record | None:
+def read(path: Path) -> FoundRecord | None:
     """The record in a file; None where it is another program's, or of a benchmark that goes on, or was killed.
 
     One of an unknown version is logged, and none.
@@ -120,7 +120,7 @@ def _kind(name: str) -> str | None:
     return KINDS.get(name) or ("export" if name.endswith(PARITY) else None)
 
 
-def _read(path: Path) -> Record | None:
+def _read(path: Path) -> FoundRecord | None:
     """The record in a file, finished or not; None where it is another program's.
 
     Raises BenexpError where it is of an unknown version, or no record.
@@ -135,7 +135,7 @@ def _read(path: Path) -> Record | None:
     except FileNotFoundError:
         return None
     content = _decode(path, raw)
-    return Record(path, kind, content, sha256(raw).hexdigest(), path.stat().st_mtime) if content else None
+    return FoundRecord(path, kind, content, sha256(raw).hexdigest(), path.stat().st_mtime) if content else None
 
 
 def _decode(path: Path, raw: bytes) -> TaskRecord | Parity | None:
@@ -152,7 +152,7 @@ def _decode(path: Path, raw: bytes) -> TaskRecord | Parity | None:
     return parity if isinstance(parity, dict) else None
 
 
-def _read_report(path: Path) -> Record | None:
+def _read_report(path: Path) -> FoundRecord | None:
     report = read_report(path)
     if report is None:
         return None
@@ -160,7 +160,7 @@ def _read_report(path: Path) -> Record | None:
         kind, content = "benchmark", _measured(report) if report.status == "done" else path.read_bytes()
     else:
         kind, content = SWEEP, path.read_bytes()
-    return Record(path, kind, report, sha256(content).hexdigest(), path.stat().st_mtime)
+    return FoundRecord(path, kind, report, sha256(content).hexdigest(), path.stat().st_mtime)
 
 
 def _measured(report: JobReport) -> bytes:
@@ -181,20 +181,22 @@ class Sent:
     whole: bool
 
 
-def sent(record: Record, uri: str) -> Sent | None:
+def sent(record: FoundRecord, uri: str) -> Sent | None:
     """The entry of a record, as it is now, for that server; None where it was not sent there."""
     entry = _marker(record.path.parent).get(record.path.name, {})
     run = entry.get("runs", {}).get(uri)
     return Sent(run["run_id"], run["whole"]) if run and entry["sha256"] == record.digest else None
 
 
-def samples(record: Record) -> list[dict[str, Any]]:
+def samples(record: FoundRecord) -> list[dict[str, Any]]:
     """Samples of the system from the time of the record's work, kept for a record that could not be sent."""
     entry = _marker(record.path.parent).get(record.path.name, {})
     return list(entry.get("samples", ())) if entry.get("sha256") == record.digest else []
 
 
-def mark(record: Record, runs: Mapping[str, Sent] | None = None, samples: list[dict[str, Any]] | None = None) -> None:
+def mark(
+    record: FoundRecord, runs: Mapping[str, Sent] | None = None, samples: list[dict[str, Any]] | None = None
+) -> None:
     """Note beside a record where it was sent to by now, or the samples to send with it."""
     marker = _marker(record.path.parent)
     entry = marker.get(record.path.name, {})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benexp.benchmarking import code_hash, configuration_run, job
+from benexp.benchmarking import benchmark_job, code_hash, configuration_run
 from benexp.benchmarking.measured_run import Request
 from benexp.measure.environment import environment
 from benexp.records.job import JobReport, Startup
@@ -33,7 +33,7 @@ class Requests(list[Request]):
 def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
     found = Requests()
     monkeypatch.setattr(configuration_run, "messages", found)
-    monkeypatch.setattr(job, "write_collection", lambda *_: None)
+    monkeypatch.setattr(benchmark_job, "write_collection", lambda *_: None)
     return found
 
 
@@ -88,7 +88,7 @@ def test_times_from_other_surroundings_are_measured_again(
 ) -> None:
     pretend(products, tmp_path, requests)
     here = environment()
-    monkeypatch.setattr(job, "environment", lambda: here | fact)
+    monkeypatch.setattr(benchmark_job, "environment", lambda: here | fact)
     assert start(products, tmp_path) == 1
     assert again(requests) == ["first", "second"]
 
@@ -96,7 +96,7 @@ def test_times_from_other_surroundings_are_measured_again(
 def test_times_of_a_job_beside_others_are_not_taken_for_those_of_one_alone(
     products: Path, tmp_path: Path, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "runs_concurrently", lambda: True)
+    monkeypatch.setattr(benchmark_job, "runs_concurrently", lambda: True)
     pretend(products, tmp_path, requests)
     assert start(products, tmp_path) == 0
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benexp.benchmarking import configuration_run, job
+from benexp.benchmarking import benchmark_job, configuration_run
 from benexp.benchmarking.ceilings import BEATEN, NULL, without_model
 from benexp.benchmarking.measured_run import Request
 from benexp.config.hashing import config_hash
@@ -41,8 +41,8 @@ def test_six_configurations_over_two_chunk_sizes_pay_two_ceilings(
             yield {"ends": str(product), "found": found}
 
     monkeypatch.setattr(configuration_run, "messages", work)
-    monkeypatch.setattr(job, "write_collection", lambda *_: None)
-    for module in ("job", "sweep_report"):
+    monkeypatch.setattr(benchmark_job, "write_collection", lambda *_: None)
+    for module in ("benchmark_job", "sweep_report"):
         monkeypatch.setattr(f"benexp.benchmarking.{module}.write_plots", lambda *_: [])
     products, out = write(tmp_path / "in", a=None, b=None), tmp_path / "out"
     start(products, out, "-m", "chunking.chunk_size=512,1024", "backend.batch_size=1,2,4", backend="Moody")

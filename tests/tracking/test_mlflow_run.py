@@ -6,7 +6,7 @@ from typing import Any
 from benexp.measure.environment import environment
 from benexp.tracking.mlflow_metrics import flips_of_job, key
 from benexp.tracking.mlflow_run import JobFailure, MlflowRun, mlflow_run_of, mlflow_run_of_failure
-from benexp.tracking.sent_records import Record, read
+from benexp.tracking.sent_records import FoundRecord, read
 from tests.tracking.builders import (
     CONFIG,
     benchmark_record,
@@ -22,7 +22,7 @@ from tests.tracking.builders import (
 
 def run_of(path: Path) -> MlflowRun:
     record = read(path)
-    assert isinstance(record, Record)
+    assert isinstance(record, FoundRecord)
     return mlflow_run_of(record)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benexp.records.storage import write_record
 from benexp.tracking.sent_records import (
-    Record,
+    FoundRecord,
     Sent,
     find,
     forget_parent,
@@ -129,7 +129,7 @@ def test_a_marker_holds_for_a_record_as_it_is_and_for_one_destination(tmp_path: 
 
 
 def test_a_benchmark_that_took_over_all_its_tiles_is_the_one_that_was_sent(tmp_path: Path) -> None:
-    def write(seconds: float, reused: bool, **more: str) -> Record:
+    def write(seconds: float, reused: bool, **more: str) -> FoundRecord:
         record = read(benchmark_record(tmp_path, tile("a", seconds, reused=reused), **more))
         assert record
         return record

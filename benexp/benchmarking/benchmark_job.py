@@ -45,7 +45,7 @@ class BenchmarkJob:
     def tiles(self) -> list[TileRecord]:
         return self._run.tiles
 
-    def prepare(self, scratch: Path) -> None:
+    def find_measured_tiles(self, scratch: Path) -> None:
         """Find the tiles that are measured already, and check that the others fit.
 
         The ceiling's maps, which show nothing, go to `scratch`.
