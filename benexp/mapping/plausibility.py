@@ -9,6 +9,7 @@ from benexp.core.errors import BenexpError
 from benexp.mapping.grid import NOT_ASKED, ProbabilityGrid
 from benexp.products.offsets import OffsetDecision
 
+NO_DATA = "there is no data: all pixels are nodata, or outside the bands: give another region or tile"
 STEP = 3
 """The step between the rows, and between the columns, that are looked at."""
 ENOUGH = 1000
@@ -68,9 +69,7 @@ class Content:
         if classified.any():
             return
         if not self._some:
-            raise BenexpError(
-                "there is no data: all pixels are nodata, or outside the bands: give another region or tile"
-            )
+            raise BenexpError(NO_DATA)
         if missing := self._missing(0.5):
             raise BenexpError(f"no patch can be classified: {_told(missing)}: see whether the file is right")
 

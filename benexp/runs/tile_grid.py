@@ -12,10 +12,11 @@ import numpy as np
 from benexp.backends.base import Backend
 from benexp.backends.null import NullBackend
 from benexp.core.clocks import StageClocks
+from benexp.core.errors import BenexpError
 from benexp.core.files import locked
 from benexp.mapping import pipeline
 from benexp.mapping.grid import PatchGrid, ProbabilityGrid, has_key
-from benexp.mapping.plausibility import Content, check_answers
+from benexp.mapping.plausibility import NO_DATA, Content, check_answers
 from benexp.mapping.resume import KeptChunks
 from benexp.products.region import TileRegion
 from benexp.records.figures import BackendDescription
@@ -24,6 +25,9 @@ from benexp.runs.grid_key import grid_key
 from benexp.runs.plan import RunPlan
 
 log = logging.getLogger("benexp")
+
+SAMPLES = 1024
+"""Pixels a side at most that are looked at for data where no pixel is valid."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def obtain_grid(
             if spec.trained and not issubclass(plan.backend.kind, NullBackend):
                 check_answers(grid, f"{spec.name} on {description['backend']}")
             Content(spec.bands, grid.tally).check(grid.classified[touching])
+            _check_data(region, grid)
         except BaseException:
             # Else the next run would go on from them, and come to the same.
             kept.remove()
@@ -140,7 +145,15 @@ def obtain_grid(
     sound.result()
     content = Content(spec.bands, grid.tally)
     content.check(grid.classified[touching])
+    _check_data(region, grid)
     warnings = [*content.gaps(grid), *content.warnings(tile.offset_decision)]
     for warning in warnings:
         log.warning("%s: %s", tile.name, warning)
     return TileGrid(grid, origin, path, reused, kept.restored, warnings)
+
+
+def _check_data(region: TileRegion, grid: ProbabilityGrid) -> None:
+    """Raise BenexpError where a region has no data itself, whatever its patches have beyond its border."""
+    masked_or_empty = not grid.valid(region.window).any()
+    if masked_or_empty and not region.tile.reduced(region.tile.bands, SAMPLES, region.window).any():
+        raise BenexpError(NO_DATA)

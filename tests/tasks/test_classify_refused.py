@@ -165,8 +165,8 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(safe: Path, tmp_path: Path)
     assert ran.returncode == 1
     assert "benexp: error: cannot write" in ran.stderr
     assert "Traceback" not in ran.stderr
-    # Chunks are small enough to be kept, and the same command goes on from them; nothing else is there.
-    assert all("/.chunks-" in f"/{name}" for name in files_below(tmp_path))
+    # Chunks and the grid are small enough to be kept, and the same command goes on from them; nothing else is there.
+    assert all("/.chunks-" in f"/{name}" or name.endswith("_grid.npz") for name in files_below(tmp_path))
 
 
 def test_errors_from_python_are_benexp_errors(tmp_path: Path) -> None:

@@ -163,6 +163,12 @@ def test_a_tile_or_region_without_any_data_is_refused(tmp_path: Path, caplog: py
     product = write_folder(tmp_path / "half", arrays=arrays)
     error = refused(caplog, tmp_path / "out", f"tile_folder={product}", "offset=none", "region.pixels=[0,0,120,140]")
     assert "there is no data: all pixels are nodata" in error
+    # Patches that touch it have data beyond it, and the grid of the whole has them all: the region is as empty.
+    classified(caplog, tmp_path / "whole", f"tile_folder={product}", "offset=none")
+    region = (f"tile_folder={product}", "offset=none", "region.pixels=[0,0,120,140]")
+    assert main([*NULL, f"output_folder={tmp_path / 'whole'}", *region]) == 1
+    assert "there is no data" in caplog.messages[-1]
+    assert not list(tmp_path.glob("whole/half/region*"))
     empty = write_folder(tmp_path / "empty", arrays={band: 0 * array for band, array in arrays.items()})
     assert "there is no data" in refused(caplog, tmp_path / "out", f"tile_folder={empty}", "offset=none")
 
@@ -179,7 +185,8 @@ def test_saturated_pixels_get_no_class_unless_they_are_kept(tmp_path: Path, capl
     with rasterio.open(next((tmp_path / "out").glob("*/*_class.tif"))) as raster:
         assert np.array_equal(raster.read(1) != 255, expected)
     # In the same folder: the saved grid answers another question.
-    kept = classified(caplog, tmp_path / "out", f"tile_folder={product}", "offset=none", "saturated=keep")
+    keep = ("saturated=keep", "overwrite=true")
+    kept = classified(caplog, tmp_path / "out", f"tile_folder={product}", "offset=none", *keep)
     assert not kept["grid_reused"] and kept["valid_pixels"] == SIZE[0] * SIZE[1]
     assert tags(tmp_path / "out")["SATURATED"] == "kept as valid pixels"
     error = refused(caplog, tmp_path / "other", f"tile_folder={product}", "saturated=maybe")
@@ -233,7 +240,7 @@ def test_degrees_and_swapped_axes_of_a_region_are_named(tmp_path: Path, caplog: 
     assert "longitude comes first" not in elsewhere
     elsewhere = refused(caplog, tmp_path / "out", *asked, "region.bbox=[100,10,101,11]")
     assert elsewhere.endswith("; if it is in degrees, it needs region.crs=EPSG:4326")
-    classified(caplog, tmp_path / "out", *asked, right, "region.crs=EPSG:4326")
+    assert main([*NULL, f"output_folder={tmp_path / 'out'}", *asked, right, "region.crs=EPSG:4326"]) == 0
 
 
 def test_band_names_of_one_digit_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

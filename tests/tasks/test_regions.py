@@ -113,7 +113,8 @@ def test_any_region_is_the_cut_out_of_the_whole_map(
             band.xy(window.row, window.col, offset="ul")[1:],
         )
     with (folder / "areas.csv").open() as file:
-        areas = {int(row["class_id"]): float(row["hectares"]) for row in csv.DictReader(file)}
+        rows = [(int(row["class_id"]), float(row["hectares"])) for row in csv.DictReader(file)]
+    areas = {number: hectares for number, hectares in rows if number < 19}
     counts = np.bincount(part["tile_class.tif"].ravel(), minlength=256)[:19]
     assert areas == pytest.approx({number: count / 100 for number, count in enumerate(counts)})
     # Nothing of the region lies in the folder of the whole, but for the grid that they share.
