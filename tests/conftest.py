@@ -84,7 +84,7 @@ def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmarks without plots: they take seconds, and have tests of their own."""
-    for module in ("job", "sweep_report"):
+    for module in ("benchmark_job", "sweep_report"):
         monkeypatch.setattr(f"benexp.benchmarking.{module}.write_plots", lambda *_: [])
 
 

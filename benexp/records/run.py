@@ -65,6 +65,8 @@ class WorkRecord:
     schema_version: int = SCHEMA_VERSION
     tile: str
     product: str
+    product_hash: str
+    """sha256 over the files of the product that are read, wherever they lie."""
     sensed: str | None
     """The start of sensing, in UTC, such as `2022-04-13T15:07:59Z`; None where nothing states it."""
     simulated: bool

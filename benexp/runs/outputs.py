@@ -109,6 +109,7 @@ def describe_work(plan: RunPlan, region: TileRegion, grid: ProbabilityGrid, rend
     return {
         "tile": tile.name,
         "product": str(tile.product.path),
+        "product_hash": tile.fingerprint,
         "sensed": tile.product.sensed,
         "simulated": tile.product.simulated,
         "attribution": tile.product.attribution,

@@ -8,6 +8,7 @@ from typing import Any
 from benexp.core.errors import BenexpError
 from benexp.mapping import layers
 from benexp.products.region import TileRegion
+from benexp.products.tile import Tile
 from benexp.records.names import RUN
 from benexp.records.run import RunRecord
 from benexp.records.storage import read_record
@@ -43,7 +44,9 @@ def _differences(plan: RunPlan, region: TileRegion, earlier: RunRecord) -> Itera
     before, settings = config["backend"], plan.backend.settings
     # The settings of another class have other names.
     shared = {"precision"} if earlier.backend_name != plan.backend.name else {*before, *settings} - HOW
+    product = region.tile.product.path
     pairs = [
+        *([("product", earlier.product, str(product))] if _is_other(earlier, region.tile) else []),
         ("region", earlier.region, window),
         ("model", (earlier.model.name, earlier.model.weights_hash), (plan.spec.name, plan.spec.weights_hash)),
         ("backend", earlier.backend_name, plan.backend.name),
@@ -63,6 +66,12 @@ def _differences(plan: RunPlan, region: TileRegion, earlier: RunRecord) -> Itera
 
 HOW = {"_target_", "batch_size", "threads", "device", "allow_fallback", "mode", "compile", "workspace_gb"}
 """Settings of backends that decide where and how the same answers are computed."""
+
+
+def _is_other(earlier: RunRecord, tile: Tile) -> bool:
+    """True of another product of the same name; one that was moved, or mended in its place, is the same."""
+    elsewhere = Path(earlier.product).resolve() != tile.product.path.resolve()
+    return elsewhere and earlier.product_hash != tile.fingerprint
 
 
 def _text(value: Any) -> str:

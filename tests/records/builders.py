@@ -132,6 +132,7 @@ def run_record(**changes: Any) -> RunRecord:
         **{"tile": "T33UUP", "product": "/data/T33UUP.SAFE", "shape": (150, 200), "crs": "EPSG:32633"},
         **{"region": None, "tile_shape": (150, 200), "folder": "T33UUP"},
         **{"sensed": "2023-06-15T10:30:07.000Z", "simulated": False},
+        "product_hash": "0a" * 32,
         "attribution": "Contains modified Copernicus Sentinel data 2023",
         **{"resolution": EffectiveResolution(1200, 600), "pixels": PixelCounts.of(30000, 29000, 28000)},
         "transform": (10.0, 0.0, 600000.0, 0.0, -10.0, 5300040.0),

@@ -51,7 +51,21 @@ def layers_of(record: dict[str, Any]) -> set[str]:
     return {name.removeprefix("tile_").removesuffix(".tif") for name in record["files"] if name.endswith(".tif")}
 
 
-def test_layers_that_are_not_classifiedfor_stay_and_are_listed(product: Path, out: Path, classified: list[int]) -> None:
+def test_another_product_of_the_same_name_is_another_question(
+    product: Path, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = write_folder(out.parent / "other" / "tile", arrays=random_arrays((180, 200), seed=5))
+    moved = Path(shutil.copytree(product, out.parent / "moved" / "tile"))
+    before = contents(out)
+    assert main([f"tile_folder={other}", f"output_folder={out}", *ASKED]) == 1
+    error = caplog.records[-1].getMessage()
+    assert f"product={product} there, {other} now" in error and CHOICES in error
+    assert contents(out) == before
+    record = classify(moved, out, *ASKED)
+    assert record["grid_reused"]
+
+
+def test_layers_that_are_not_asked_for_stay_and_are_listed(product: Path, out: Path, classified: list[int]) -> None:
     before = {name: about for name, (about, _) in contents(out / "tile").items()}
     record = classify(product, out, *ASKED)
     assert record["grid_reused"] and not classified
