@@ -20,6 +20,7 @@ from benexp.core.errors import BenexpError
 
 log = logging.getLogger("benexp")
 
+LOCK = ".lock"
 PARTIAL = ".partial"
 """Marks names of unfinished files; such a file is never taken for a result."""
 _OWN = re.compile(rf"{re.escape(PARTIAL)}-[0-9a-f]{{8}}(\.[^.]*)?$")
@@ -53,7 +54,9 @@ def _remove_partial(folder: Path, stem: str = "", age: float = 0) -> None:
     """Remove what `replacing` left in `folder` where a process was killed, if it is `age` seconds old."""
     for left in folder.glob(f"{escape(stem)}*{PARTIAL}-*"):
         with suppress(FileNotFoundError):  # its owner was done with it
-            if _OWN.search(left.name) and left.lstat().st_mtime <= time.time() - age:
+            # A file that several runs write in turn has a lock of its own.
+            locked_file = (folder / f".{left.name.partition(PARTIAL)[0]}{LOCK}").exists()
+            if _OWN.search(left.name) and not locked_file and left.lstat().st_mtime <= time.time() - age:
                 left.unlink()
 
 
@@ -75,7 +78,10 @@ def locked(path: Path) -> Iterator[None]:
     """Wait for the lock on `path`, a file made for this, and hold it; the system frees it however the holder ends."""
     while True:
         with open(path, "w", opener=_no_link) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                _warn_of_no_lock(path.parent, error)
             if not _has_its_name(file, path):
                 continue  # its holder removed it before it was ours
             try:
@@ -104,7 +110,6 @@ def identity(path: Path) -> list[int] | None:
 
 
 STAGING = ".unfinished-"
-LOCK = ".lock"
 
 
 @contextmanager
@@ -145,8 +150,7 @@ def alone_in(folder: Path) -> Iterator[None]:
                     f"{folder}: another run is writing there: wait for it, or name another folder"
                 ) from None
             except OSError as error:
-                # As on Lustre without its option `flock`.
-                log.warning("%s cannot be locked (%s): see that no other run writes there", folder, error.strerror)
+                _warn_of_no_lock(folder, error)
             if not _has_its_name(file, path):
                 continue  # its holder removed it before it was ours
             try:
@@ -155,6 +159,11 @@ def alone_in(folder: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _warn_of_no_lock(folder: Path, error: OSError) -> None:
+    """As on Lustre without its option `flock`."""
+    log.warning("%s cannot be locked (%s): see that no other run writes there", folder, error.strerror)
 
 
 def _no_link(path: str, flags: int) -> int:

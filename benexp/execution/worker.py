@@ -1,4 +1,7 @@
-"""The contract between a run and its workers, whatever starts them."""
+"""The contract between a run and its workers, whatever starts them.
+
+A chunk whose worker is killed goes back to the pool, which gives it to another worker (`local.py`, `dask.py`).
+"""
 
 import logging
 import threading

@@ -298,13 +298,13 @@ class ProbabilityGrid:
         return grid, origin
 
 
-def has_key(path: Path, key: str) -> bool:
-    """True where `path` is a saved grid of this key; it is not checked any further."""
+def origin_of(path: Path) -> GridOrigin | None:
+    """The origin of the grid saved at `path`, which is not checked any further; None where there is none."""
     try:
         with np.load(path, allow_pickle=False) as saved:
-            return bool(json.loads(str(saved["about"]))["grid_key"] == key)
+            return msgspec.convert(json.loads(str(saved["about"])), GridOrigin)
     except DAMAGED:
-        return False
+        return None
 
 
 def add_tallies(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

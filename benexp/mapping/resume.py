@@ -94,7 +94,7 @@ class KeptChunks:
 
 def is_work_kept(output_folder: Path, since: float) -> bool:
     """True where runs into `output_folder` left chunks, or saved a grid after `since` (seconds since 1970)."""
-    grids = (path.stat().st_mtime >= since for path in output_folder.glob("*/*_grid.npz"))
+    grids = (path.stat().st_mtime >= since for path in output_folder.glob("**/*_grid.npz"))
     return any(output_folder.glob(f"*/{PREFIX}*")) or any(output_folder.glob(f"*/*/{PREFIX}*")) or any(grids)
 
 

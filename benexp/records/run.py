@@ -144,6 +144,10 @@ class GridOrigin:
     """The content of `about` in a saved probability grid: how its answers came about."""
 
     grid_key: str
+    question: str
+    """A hash of the settings that decide which answers are asked for, whichever engine and version gives them."""
+    product: str
+    product_hash: str
     backend: BackendDescription
     range_patches: str | None
     """The patches that int8 was quantised on."""

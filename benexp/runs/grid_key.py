@@ -1,5 +1,7 @@
 """The key of a saved probability grid: all that its answers depend on."""
 
+from pathlib import Path
+
 from benexp.config.hashing import digest
 from benexp.core.installed import installed_version
 from benexp.products.tile import Tile
@@ -8,6 +10,31 @@ from benexp.version import __version__
 
 LEAVE_THE_ANSWERS = ("batch_size", "threads")
 """Settings of a backend that do not change its answers."""
+
+
+def question(plan: RunPlan, tile: Tile) -> str:
+    """sha256 over the settings that decide which answers are asked for, but for the product itself."""
+    chunking, backend = plan.chunking, plan.backend
+    precision = backend.settings.get("precision")
+    return digest(
+        {
+            "weights": plan.spec.weights_hash,
+            "offsets": tile.offsets,
+            "mask": sorted(plan.reading.scl_mask),
+            "saturated": plan.reading.saturated,
+            "stride": chunking.stride,
+            "patch_size": chunking.patch_size,
+            "min_valid": chunking.min_valid,
+            "backend": backend.name,
+            "precision": precision,
+            "quantization": plan.asked["quantization"] if precision == "int8" else None,
+        }
+    )
+
+
+def is_other(tile: Tile, product: str, product_hash: str) -> bool:
+    """True of another product with the tile's name; one that was moved, or mended in its place, is the same."""
+    return Path(product).resolve() != tile.product.path.resolve() and product_hash != tile.fingerprint
 
 
 def grid_key(plan: RunPlan, tile: Tile) -> str:

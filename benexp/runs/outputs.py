@@ -1,4 +1,7 @@
-"""The files and the record that a run leaves: rasters, areas, class map, preview, viewer."""
+"""The files and the record that a run leaves: rasters, areas, class map, preview, viewer.
+
+`write_layers` gives each rendered block to one writer per layer (`mapping/cog.py`); another format is another writer.
+"""
 
 import contextlib
 from collections.abc import Callable, Sequence

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from hashlib import file_digest
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from benexp.core.errors import one_line
 from benexp.core.files import replacing, sync
 from benexp.records.names import RUN
 from benexp.records.run import FileRecord
-from benexp.records.storage import to_json
+from benexp.records.storage import to_dict, to_json
 
 log = logging.getLogger("benexp")
 
@@ -28,20 +28,22 @@ def publish(files: Sequence[Path], folder: Path, record: HasFiles, name: str = R
 
     Files of earlier runs that this one did not make, such as other layers, are removed, however those runs ended.
     """
-    path, journal = folder / name, folder / f".{name}"
+    path = folder / name
+    journal = journal_of(path)
     for file in files:
         sync(file)
-    before, made = _files_before(path) | _files_before(journal), set(record.files)
+    now, left, earlier = to_dict(record), _read(journal), _read(path)
+    before, made = {**left.get("files", {}), **earlier.get("files", {})}, now["files"]
     with replacing(path) as temporary:
         # Where there is no room for it, the earlier results are still whole.
         temporary.write_bytes(to_json(record))
         # Until the record is there, this is what tells the next run of files that no record names.
         with replacing(journal) as unfinished:
-            unfinished.write_text(json.dumps({"files": sorted(before | made)}), encoding="utf-8")
+            unfinished.write_bytes(to_json((earlier or left or now) | {"files": made | before}))
         # From here on results of an earlier run are replaced: its record no longer holds.
         path.unlink(missing_ok=True)
         sync(folder)
-        for old in before - made:
+        for old in before.keys() - made.keys():
             # Beside the new ones it would be taken for one of them.
             (folder / old).unlink(missing_ok=True)
         for file in files:
@@ -50,19 +52,24 @@ def publish(files: Sequence[Path], folder: Path, record: HasFiles, name: str = R
     journal.unlink()
 
 
-def _files_before(path: Path) -> set[str]:
-    """The files that the record at `path` names beside itself; none where it is no record, which is warned about."""
+def journal_of(path: Path) -> Path:
+    """The record that stands for the one at `path` while results are replaced: the earlier one, with all files."""
+    return path.with_name(f".{path.name}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of the record at `path`; empty where it is no record, which is warned about."""
     if not path.is_file():
-        return set()
+        return {}
     try:
-        names = set(json.loads(path.read_text(encoding="utf-8"))["files"])
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         # Else a record from elsewhere would have files anywhere removed.
-        if strange := [name for name in names if name in ("", ".", "..") or "/" in name]:
+        if strange := [name for name in dict(content["files"]) if name in ("", ".", "..") or "/" in name]:
             raise ValueError(f"it names {strange[0]!r}, which is no file beside it")
     except (ValueError, KeyError, TypeError) as error:
         log.warning("%s is no record of benexp (%s): it is replaced", path, one_line(error))
-        return set()
-    return names
+        return {}
+    return content
 
 
 def describe_file(path: Path) -> FileRecord:

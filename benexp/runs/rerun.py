@@ -8,11 +8,12 @@ from typing import Any
 from benexp.core.errors import BenexpError
 from benexp.mapping import layers
 from benexp.products.region import TileRegion
-from benexp.products.tile import Tile
 from benexp.records.names import RUN
 from benexp.records.run import RunRecord
 from benexp.records.storage import read_record
+from benexp.runs.grid_key import is_other
 from benexp.runs.plan import RunPlan
+from benexp.runs.publishing import journal_of
 
 
 def plan_rerun(plan: RunPlan, region: TileRegion, folder: Path) -> RunPlan:
@@ -21,6 +22,8 @@ def plan_rerun(plan: RunPlan, region: TileRegion, folder: Path) -> RunPlan:
     Raises BenexpError where the results answer another question, unless the plan says to overwrite them.
     """
     path = folder / RUN
+    if not path.is_file():
+        path = journal_of(path)  # of a run that was killed while it published its results
     if plan.overwrite or not path.is_file():
         return plan
     try:
@@ -44,21 +47,24 @@ def _differences(plan: RunPlan, region: TileRegion, earlier: RunRecord) -> Itera
     before, settings = config["backend"], plan.backend.settings
     # The settings of another class have other names.
     shared = {"precision"} if earlier.backend_name != plan.backend.name else {*before, *settings} - HOW
-    product = region.tile.product.path
+    tile = region.tile
+    other = is_other(tile, earlier.product, earlier.product_hash)
     pairs = [
-        *([("product", earlier.product, str(product))] if _is_other(earlier, region.tile) else []),
+        *([("product", earlier.product, str(tile.product.path))] if other else []),
         ("region", earlier.region, window),
         ("model", (earlier.model.name, earlier.model.weights_hash), (plan.spec.name, plan.spec.weights_hash)),
         ("backend", earlier.backend_name, plan.backend.name),
         *((f"backend.{key}", before.get(key), settings.get(key)) for key in sorted({*before, *settings} & shared)),
-        ("offset", earlier.offsets, region.tile.offsets),
-        ("saturated", config["saturated"], now["saturated"]),
+        ("offset", earlier.offsets, tile.offsets),
+        ("saturated", config.get("saturated", now["saturated"]), now["saturated"]),
         ("mask.scl", sorted(config["mask"]["scl"]), sorted(now["mask"]["scl"])),
         *(
             (f"chunking.{key}", config["chunking"].get(key), now["chunking"].get(key))
             for key in sorted({*config["chunking"], *now["chunking"]} - {"chunk_size"})
         ),
     ]
+    if settings.get("precision") == "int8":
+        pairs.append(("quantization.patches", config["quantization"]["patches"], now["quantization"]["patches"]))
     if "multilabel" in {*config["layers"]["names"]} & {*now["layers"]["names"]}:
         pairs.append(("layers.thresholds", config["layers"]["thresholds"], now["layers"]["thresholds"]))
     return ((key, there, here) for key, there, here in pairs if there != here)
@@ -66,12 +72,6 @@ def _differences(plan: RunPlan, region: TileRegion, earlier: RunRecord) -> Itera
 
 HOW = {"_target_", "batch_size", "threads", "device", "allow_fallback", "mode", "compile", "workspace_gb"}
 """Settings of backends that decide where and how the same answers are computed."""
-
-
-def _is_other(earlier: RunRecord, tile: Tile) -> bool:
-    """True of another product of the same name; one that was moved, or mended in its place, is the same."""
-    elsewhere = Path(earlier.product).resolve() != tile.product.path.resolve()
-    return elsewhere and earlier.product_hash != tile.fingerprint
 
 
 def _text(value: Any) -> str:

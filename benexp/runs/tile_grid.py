@@ -15,13 +15,14 @@ from benexp.core.clocks import StageClocks
 from benexp.core.errors import BenexpError
 from benexp.core.files import locked
 from benexp.mapping import pipeline
-from benexp.mapping.grid import PatchGrid, ProbabilityGrid, has_key
+from benexp.mapping.grid import PatchGrid, ProbabilityGrid, origin_of
 from benexp.mapping.plausibility import NO_DATA, Content, check_answers
 from benexp.mapping.resume import KeptChunks
 from benexp.products.region import TileRegion
+from benexp.products.tile import Tile
 from benexp.records.figures import BackendDescription
 from benexp.records.run import GridOrigin
-from benexp.runs.grid_key import grid_key
+from benexp.runs.grid_key import grid_key, is_other, question
 from benexp.runs.plan import RunPlan
 
 log = logging.getLogger("benexp")
@@ -84,12 +85,25 @@ class LocalClassifier:
         return backend.describe()
 
 
-def _grid_file(tile_folder: Path, results: Path, name: str, key: str) -> Path:
-    """The tile's grid, which runs with its key share; in `results` where the tile's is of another key, and so stays."""
-    shared = tile_folder / name
-    if results == tile_folder or not shared.is_file() or has_key(shared, key):
+def _grid_file(plan: RunPlan, tile: Tile, tile_folder: Path, results: Path) -> Path:
+    """The tile's grid, which all runs with its question share; a file in `results` beside one of another question.
+
+    Raises BenexpError where `results` is the tile's folder, and the run may not replace the grid there.
+    """
+    shared = tile_folder / f"{tile.name}_grid.npz"
+    there = origin_of(shared)
+    if there is None:
         return shared
-    return results / name
+    if there.question == question(plan, tile) and not is_other(tile, there.product, there.product_hash):
+        return shared
+    if results != tile_folder:
+        return results / shared.name
+    if not plan.overwrite:
+        raise BenexpError(
+            f"{shared} has the answers to another question, which runs of regions may need: choose another "
+            f"output_folder= or output_name=, or replace it with overwrite=true"
+        )
+    return shared
 
 
 def obtain_grid(
@@ -109,7 +123,7 @@ def obtain_grid(
     patches = PatchGrid(tile.shape, spec.patch_size, plan.chunking.stride)
     with clocks.stage("integrity"):
         key = grid_key(plan, tile)
-    path = _grid_file(tile_folder, results, f"{tile.name}_grid.npz", key)
+    path = _grid_file(plan, tile, tile_folder, results)
     saved = ProbabilityGrid.load(path, key, patches, len(spec.classes)) if plan.resume else None
     if plan.resume and not saved and path.is_file():
         log.info("%s: configuration, input or benexp changed since its grid was saved: classified anew", tile.name)
@@ -119,7 +133,9 @@ def obtain_grid(
         kept.remove()
     touching = patches.touching(region.window)
     reused = not grid.missing(region.window).any()
-    if not reused:
+    if reused:
+        kept.remove()
+    else:
         # The tally of this run alone: it is added to that of the saved grid, which others may have added to.
         grid.tally = np.zeros((0, 0), np.int64)
         description = classifier.classify(region, grid, kept, clocks)
@@ -134,22 +150,44 @@ def obtain_grid(
             kept.remove()
             raise
         source = plan.range_patches.source if plan.range_patches else None
-        origin = GridOrigin(grid_key=key, backend=description, range_patches=source)
-        with clocks.stage("write"), locked(path.with_name(f".{path.stem}.lock")):
-            # Answers of other runs stay, also those that came meanwhile.
-            if has_key(path, key) and (current := ProbabilityGrid.load(path, key, patches, len(spec.classes))):
-                grid.merge(current[0])
+        origin = GridOrigin(
+            grid_key=key,
+            question=question(plan, tile),
+            product=str(tile.product.path),
+            product_hash=tile.fingerprint,
+            backend=description,
+            range_patches=source,
+        )
+        own = grid.tally
+        with clocks.stage("write"), locked(tile_folder / f".{path.stem}.lock"):
+            # Answers of other runs stay, also those that came meanwhile, and were none when this one began.
+            path = _grid_file(plan, tile, tile_folder, results)
+            if current := _current(plan, path, key, patches, len(spec.classes)):
+                grid.merge(current)
             grid.save(path, origin)
         kept.remove()
     assert origin
     sound.result()
-    content = Content(spec.bands, grid.tally)
+    # A region's warnings are about what it read, not about other regions.
+    content = Content(spec.bands, grid.tally if reused or region.is_whole else own)
     content.check(grid.classified[touching])
     _check_data(region, grid)
     warnings = [*content.gaps(grid), *content.warnings(tile.offset_decision)]
     for warning in warnings:
         log.warning("%s: %s", tile.name, warning)
     return TileGrid(grid, origin, path, reused, kept.restored, warnings)
+
+
+def _current(plan: RunPlan, path: Path, key: str, patches: PatchGrid, classes: int) -> ProbabilityGrid | None:
+    """The grid at `path` now, if it has this key; a damaged one is replaced by a run that does not resume."""
+    try:
+        saved = ProbabilityGrid.load(path, key, patches, classes)
+    except BenexpError as error:
+        if plan.resume:
+            raise
+        log.warning("%s; it is replaced", error)
+        return None
+    return saved[0] if saved else None
 
 
 def _check_data(region: TileRegion, grid: ProbabilityGrid) -> None:

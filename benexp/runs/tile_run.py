@@ -76,8 +76,8 @@ def run_tile(
             log.warning("%s: %s", tile.name, warning)
         tiles = tile_folder(plan.output_folder, product, tile)
         folder = outputs.results_folder(plan, region, tiles)
-        plan = plan_rerun(plan, region, folder)
         with output_folder(tiles), output_folder(folder), staging(folder) as staged:
+            plan = plan_rerun(plan, region, folder)
             # Verified while the model runs: nothing is saved before the files are known to be sound.
             sound = pool.submit(_verify, plan, tile, clocks)
             made = obtain_grid(plan, region, tiles, folder, classifier, sound, clocks)

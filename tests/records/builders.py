@@ -222,5 +222,6 @@ def patch_evaluation(**changes: Any) -> PatchEvaluation:
 
 
 def grid_origin(key: str = "key", **changes: Any) -> GridOrigin:
-    fields: dict[str, Any] = {"grid_key": key, "backend": {}, "range_patches": None}
+    fields: dict[str, Any] = {"grid_key": key, "question": "q", "product": "/data/x", "product_hash": "0a" * 32}
+    fields |= {"backend": {}, "range_patches": None}
     return GridOrigin(**fields | changes)

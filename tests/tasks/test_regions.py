@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from benexp import classify
+from benexp import BenexpError, classify
 from benexp.cli.app import main
 from benexp.core.window import Window
 from benexp.mapping.grid import CLASSIFIED, NOT_ASKED, SKIPPED
@@ -285,3 +285,5 @@ def test_int8_is_quantised_on_the_whole_tile(product: Path, tmp_path: Path) -> N
     assert region["range_patches"] == whole["range_patches"] == "up to 8 patches of tile"
     classes = rasters(folder_of(tmp_path, whole))["tile_class.tif"][0]
     assert region["map_hash"] == hash_of(classes[window.slices])
+    with pytest.raises(BenexpError, match="quantization.patches=8 there, 9 now"):
+        classify(*asked, "quantization.patches=9")
