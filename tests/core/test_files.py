@@ -208,3 +208,25 @@ def test_a_lock_is_freed_however_its_holder_ends(tmp_path: Path) -> None:
     assert ended.returncode == -signal.SIGKILL and path.exists()
     with locked(path), path.open() as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_file_that_another_run_writes_under_its_own_lock_is_left(tmp_path: Path) -> None:
+    partial = tmp_path / "t_grid.partial-0123abcd.npz"
+    with locked(tmp_path / ".t_grid.lock"):
+        partial.touch()
+        with alone_in(tmp_path):
+            assert partial.exists()
+    with alone_in(tmp_path):
+        assert not partial.exists()
+
+
+def test_a_file_system_without_locks_is_warned_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuses)
+    with locked(tmp_path / "lock"), alone_in(tmp_path):
+        pass
+    assert [message.count("cannot be locked") for message in caplog.messages] == [1, 1]
