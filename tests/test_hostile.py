@@ -131,7 +131,7 @@ def test_what_lies_in_the_output_folder_leads_nowhere_else(command: Callable[...
     for link in ("P_class.tif", "P_grid.npz", "P_grid.partial-00000000.npz", "viewer.html"):
         (results / link).symlink_to(tmp_path / "two")
     before = state(tmp_path)
-    answer = command([*arguments, "resume=false"], tmp_path)
+    answer = command([*arguments, "resume=false", "overwrite=true"], tmp_path)
     assert answer.code == 0, answer.stderr
     assert "run.json is no record of benexp" in answer.stderr
     assert state(tmp_path) == before
@@ -144,6 +144,8 @@ def test_a_record_that_is_none_costs_no_results(left: str, command: Callable[...
     (tmp_path / "out" / "P").mkdir(parents=True)
     (tmp_path / "out" / "P" / "run.json").write_bytes(left.encode(errors="surrogatepass"))
     answer = command(arguments, tmp_path)
+    assert answer.code == 1 and "replace these results with overwrite=true" in answer.stderr
+    answer = command([*arguments, "overwrite=true"], tmp_path)
     assert answer.code == 0, answer.stderr
     assert "is no record of benexp" in answer.stderr
     assert json.loads((tmp_path / "out" / "P" / "run.json").read_text())["tile"] == "P"

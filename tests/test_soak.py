@@ -73,7 +73,9 @@ def test_growth_is_seen(soak: ModuleType) -> None:
     watch = importlib.import_module("watch")
 
     def run(*megabytes: float) -> SimpleNamespace:
-        return SimpleNamespace(samples=[watch.Sample(n, mb, 20, mb, 20 + n // 10) for n, mb in enumerate(megabytes)])
+        return SimpleNamespace(
+            samples=[watch.MemorySample(n, mb, 20, mb, 20 + n // 10) for n, mb in enumerate(megabytes)]
+        )
 
     flat = watch.growth(run(*range(50, 100), *[100.0] * 151), 50, 200)
     assert [one.what for one in flat if not one.is_flat] == ["open files of all processes"]

@@ -15,20 +15,15 @@ from pathlib import Path
 import pytest
 
 from benexp.cli.app import main
-from benexp.records.storage import write_record
+from benexp.records.storage import to_dict, write_record
 from benexp.report.page import size
 from benexp.serving.server import open_below
 from benexp.serving.start_page import start_page
-from tests.records.builders import configuration, sweep_report
+from tests.records.builders import configuration, model_record, run_record, sweep_report
 
-RECORD = {
-    "shape": [600, 600],
-    "crs": "EPSG:32631",
-    "model": {"name": "demo"},
-    "backend_name": "onnxruntime-cpu",
-    "backend": {"backend": "OnnxRuntimeBackend", "precision": "fp32"},
-    "seconds": 3.2,
-}
+RECORD = to_dict(
+    run_record(shape=(600, 600), crs="EPSG:32631", model=model_record(name="demo"), seconds=3.2),
+)
 
 
 @pytest.fixture
@@ -71,7 +66,7 @@ def test_names_of_any_bytes_are_links_that_the_server_answers(tmp_path: Path) ->
     (tile / "run.json").write_text(json.dumps(RECORD | {"crs": "\ud800"}))
     (tile / os.fsdecode(b"\xfc.tif")).write_bytes(b"12345")
     page = start_page(tmp_path).decode()
-    assert "<h3>t?ile ?</h3>" in page and "600 x 600 px, ?" in page
+    assert "<h3>t?ile ?</h3>" in page and "run.json is not one of this benexp" in page
     link = "/t%FFile%20%E9/%FC.tif"
     assert f'href="{link}">?.tif</a></td><td>5 B</td>' in page
     with open_below(tmp_path, link) as file:
