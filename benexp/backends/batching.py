@@ -139,8 +139,10 @@ class BatchedEngine(ABC):
 
     def _on_device(self, chunk: StagedChunk) -> Any:
         """`chunk.on_device`, made anew where it is of an engine that was closed since."""
-        if chunk.on_device is None or chunk.opening != self._openings:
-            chunk.on_device, chunk.opening = self._upload(chunk), self._openings
+        # Read first: where another thread opens the engine anew meanwhile, this copy is of the one that was closed.
+        opening = self._openings
+        if chunk.on_device is None or chunk.opening != opening:
+            chunk.on_device, chunk.opening = self._upload(chunk), opening
         return chunk.on_device
 
     def _classify(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:
