@@ -14,6 +14,8 @@ torch at fp32, batches of 32, gradients on, of patches that are float32 already.
 at fp16 and bf16 on patches that lie on the device already: the ceiling of a GPU.
 """
 
+# ruff: noqa: E402
+
 import argparse
 import json
 import statistics
@@ -21,6 +23,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benexp.backends.cuda import keep_fp32
+
+# Before torch loads CUDA's libraries, which read then if TF32 is switched off.
+keep_fp32()
 
 import numpy as np
 import torch

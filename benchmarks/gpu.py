@@ -8,8 +8,12 @@ A command that fails is a row that says so; the others go on. What each printed 
 """
 
 import argparse
+import contextlib
 import json
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-TF32 = {"NVIDIA_TF32_OVERRIDE": "1"}
+TF32 = {value: {"NVIDIA_TF32_OVERRIDE": number} for value, number in (("true", "1"), ("false", "0"))}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Command:
     environment: dict[str, str] = field(default_factory=dict)
     beside: list[str] | None = None
     """Another command, at the same time."""
+
+    @property
+    def shell(self) -> str:
+        """As typed."""
+        settings = "".join(f"{name}={value} " for name, value in self.environment.items())
+        return " & ".join(settings + shlex.join(words) for words in (self.words, self.beside) if words)
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ REHEARSAL = Setting(Path(), ["model=demo"], "cpu", 16, (4, 8), 5, 600, False, No
 
 
 def engines(setting: Setting, step: str, name: str, *more: str, **environment: str) -> Command:
-    result = setting.out / f"{step}-{name}.json".replace(":", "-")
+    result = setting.out / plain(f"{step}-{name}.json")
     words = [sys.executable, str(HERE / "engines.py"), "--json", str(result), "--patches", str(setting.patches)]
     words += ["--model", setting.model[0].partition("=")[2], "--no-usual", *more]
     if setting.model == ["model=demo"]:
@@ -73,6 +83,11 @@ def engines(setting: Setting, step: str, name: str, *more: str, **environment: s
     if setting.peak_tflops:
         words += ["--peak-tflops", str(setting.peak_tflops)]
     return Command(step, name, words, result, environment)
+
+
+def plain(name: str) -> str:
+    """`name` as that of a file, of which shells and Hydra make nothing else."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def benexp(setting: Setting, tile: Path, *overrides: str) -> list[str]:
@@ -109,9 +124,7 @@ def commands(setting: Setting, tile: Path) -> Iterator[Command]:
     for name in setting.backends("onnxruntime-cuda:fp32", "torch:fp32"):
         for value in ("true", "false") if setting.device != "cpu" else ():
             extra = ["--settings", f"backend.tf32={value}"]
-            yield engines(
-                setting, "variants", f"{name} tf32={value}", *one, name, *extra, **(TF32 if value == "true" else {})
-            )
+            yield engines(setting, "variants", f"{name} tf32={value}", *one, name, *extra, **TF32[value])
 
     for name in setting.backends(
         "tensorrt:fp16", "tensorrt:int8", "onnxruntime-tensorrt:fp16", "onnxruntime-tensorrt:int8"
@@ -122,7 +135,7 @@ def commands(setting: Setting, tile: Path) -> Iterator[Command]:
     rounded = setting.backends("torch:fp16", "onnxruntime-cuda:fp16", "tensorrt:fp16", "tensorrt:int8")
     for name in dict.fromkeys([*exact, *rounded]):
         if name != exact[0]:
-            folder = setting.out / "compare" / name.replace(":", "-")
+            folder = setting.out / "compare" / plain(name)
             words = benexp(
                 setting,
                 tile,
@@ -131,7 +144,8 @@ def commands(setting: Setting, tile: Path) -> Iterator[Command]:
                 f"backend.batch_size={small}",
                 f"output_folder={folder}",
             )
-            yield Command("compare", name, words, folder)
+            # The first backend is at fp32, whatever the other.
+            yield Command("compare", name, words, folder, TF32["false"])
 
     (best,) = setting.backends("tensorrt:fp16")
     folder = setting.out / "batches"
@@ -166,7 +180,7 @@ def commands(setting: Setting, tile: Path) -> Iterator[Command]:
 
     pair = []
     for name in (torch, best):
-        folder = setting.out / f"together-{name.replace(':', '-')}"
+        folder = setting.out / plain(f"together-{name}")
         settings = [*of_backend(setting, name), f"backend.batch_size={small}"]
         pair.append(benexp(setting, tile, *settings, f"output_folder={folder}", "resume=false"))
     yield Command("together", f"{torch} and {best}", pair[0], setting.out, beside=pair[1])
@@ -178,18 +192,28 @@ def run(command: Command, logs: Path, limit: float) -> dict[str, Any]:
     started = time.perf_counter()
     processes = []
     for number, words in enumerate(filter(None, (command.words, command.beside))):
-        log = logs / f"{command.step}-{command.name}-{number}.log".replace(" ", "-").replace(":", "-")
+        log = logs / plain(f"{command.step}-{command.name}-{number}.log")
         with log.open("w") as out:
-            processes.append((subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=environment), log))
+            # A session of its own, so that it ends with all that it started, such as workers on the GPU.
+            process = subprocess.Popen(
+                words, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        processes.append((process, log))
     problem = None
-    for process, log in processes:
-        try:
-            code = process.wait(max(1, limit - (time.perf_counter() - started)))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        if code:
-            problem = (log.read_text().strip().splitlines() or ["nothing was printed"])[-1][-300:]
+    try:
+        for process, log in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(1, limit - (time.perf_counter() - started)))
+            if process.poll() is None:
+                problem = f"it took longer than {limit:g} s"
+            elif process.returncode:
+                problem = (log.read_text().strip().splitlines() or ["nothing was printed"])[-1][-300:]
+    finally:
+        # Also where this script is interrupted, which other sessions do not hear of.
+        for process, _ in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     seconds = time.perf_counter() - started
     said = {"step": command.step, "name": command.name, "seconds": round(seconds, 1), "problem": problem}
     return said | {"command": command.words, "found": None if problem else found(command)}
@@ -238,24 +262,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu"))
     parser.add_argument("--only", nargs="+", metavar="STEP", help="of gpu.md")
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, small")
-    parser.add_argument("--list", action="store_true", help="print the commands and run none")
+    parser.add_argument("--list", action="store_true", help="print the commands with their environment, and run none")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one command")
     parser.add_argument("--peak-tflops", type=float, help="of the GPU's matrix units at fp16")
     args = parser.parse_args()
     out = args.out.absolute()
     values = asdict(REHEARSAL if args.rehearse else GPU) | {"out": out, "peak_tflops": args.peak_tflops}
     setting = Setting(**values)
+
+    def chosen(tile: Path) -> Iterator[Command]:
+        return (command for command in commands(setting, tile) if not args.only or command.step in args.only)
+
     if args.list:
-        for command in commands(setting, Path("TILE")):
-            print(json.dumps(command.words))
+        for command in chosen(Path("TILE")):
+            print(command.shell)
         return
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     tile = _product(out / "product", setting.size)
     rows: list[dict[str, Any]] = []
-    for command in commands(setting, tile):
-        if args.only and command.step not in args.only:
-            continue
+    for command in chosen(tile):
         print(f"{command.step}: {command.name} ...", file=sys.stderr)
         rows.append(run(command, logs, args.limit))
         # After each one: a machine that is taken away leaves what was found.

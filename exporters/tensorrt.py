@@ -35,6 +35,8 @@ from exporters.parity import (
 from exporters.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+FP32_PARTS = ("fp32", "int8")
+"""Precisions whose files may hold convolutions at fp32: an int8 file where layers are not quantised."""
 
 
 def engine_key() -> tuple[str, str]:
@@ -144,7 +146,7 @@ def trtexec_command(
         f"--onnx={source}",
         f"--saveEngine={path}",
         "--stronglyTyped",
-        *(["--noTF32"] if precision == "fp32" else []),
+        *(["--noTF32"] if precision in FP32_PARTS else []),
         *(f"--{bound}Shapes=patches:{shape}" for bound in ("min", "opt", "max")),
         f"--memPoolSize=workspace:{round(workspace_gb * 1024)}",
         f"--timingCacheFile={path.with_suffix('.timing')}",
@@ -170,7 +172,7 @@ def _plan(source: Path, shape: list[int], precision: str, workspace_gb: float, t
         raise BenexpError(f"TensorRT {trt.__version__} cannot read {source}: {' '.join(said.split())}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(workspace_gb * 2**30))
-    if precision == "fp32":
+    if precision in FP32_PARTS:
         # Rounds convolutions to 10 bits by default, and would still be called fp32.
         config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()

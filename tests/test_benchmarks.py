@@ -1,10 +1,13 @@
 """The scripts in benchmarks/, as far as they can be tried without measuring."""
 
-import json
+import shlex
 import subprocess
 import sys
+import time
+from importlib import import_module
 from pathlib import Path
 
+import psutil
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -28,7 +31,9 @@ def test_rates_of_batches_that_do_not_divide_the_patches_are_refused() -> None:
 @pytest.mark.parametrize("rehearse", [True, False])
 def test_the_commands_of_the_first_half_hour_are_understood(rehearse: bool) -> None:
     listed = run(GPU, "--list", *(["--rehearse"] if rehearse else []))
-    commands = [json.loads(line) for line in listed.stdout.splitlines()]
+    # The last line has two, at the same time.
+    typed = [shlex.split(one) for line in listed.stdout.splitlines() for one in line.split(" & ")]
+    commands = [words[words.index(sys.executable) :] for words in typed]
     assert len(commands) > 10
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         for command in commands:
@@ -43,4 +48,56 @@ def test_every_step_is_explained() -> None:
     steps = ("doctor", "bare", "variants", "engines", "compare", "batches", "dask", "together")
     assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == list(steps)
     listed = run(GPU, "--list", "--only", "doctor").stdout
-    assert "task=doctor" in listed
+    assert listed.splitlines() == [f"{sys.executable} -m benexp task=doctor"]
+
+
+def test_commands_are_listed_as_they_run() -> None:
+    compared, together = (run(GPU, "--list", "--only", step).stdout for step in ("compare", "together"))
+    assert all(line.startswith(f"NVIDIA_TF32_OVERRIDE=0 {sys.executable}") for line in compared.splitlines())
+    (line,) = together.splitlines()
+    assert [sys.executable in one for one in line.split(" & ")] == [True, True]
+    variants = run(GPU, "--list", "--only", "variants", "--out", "out").stdout.splitlines()
+    set_to = [line[: line.index(" ")].partition("=")[2] for line in variants if "fp32" in line]
+    assert set_to == ["1", "0", "1", "0"]
+    written = [Path(shlex.split(line)[shlex.split(line).index("--json") + 1]).name for line in variants]
+    assert written[0] == "variants-onnxruntime-cuda-fp16-prefer_nhwc-true.json"
+    assert len(set(written)) == len(written)
+    assert not any(set(name) & set(" =:") for name in written)
+
+
+def is_running(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_command_that_takes_too_long_ends_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+
+    class Late(subprocess.Popen[bytes]):
+        """Its time is over as soon as its child runs."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is None:
+                return super().wait()
+            while not (started.is_file() and started.read_text()):
+                assert self.poll() is None
+                time.sleep(0.01)
+            raise subprocess.TimeoutExpired("it", timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Late)
+    monkeypatch.syspath_prepend(str(GPU.parent))
+    gpu = import_module("gpu")
+    child = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    row = gpu.run(gpu.Command("dask", "long", [sys.executable, "-c", parent]), tmp_path, limit=7)
+    assert row["problem"] == "it took longer than 7 s"
+    number = int(started.read_text())
+    for _ in range(2000):
+        if not is_running(number):
+            break
+        time.sleep(0.01)
+    assert not is_running(number)

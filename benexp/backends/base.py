@@ -121,17 +121,24 @@ class Backend(BatchedEngine):
         """The class probabilities [n, classes] of the patches of a chunk.
 
         `chunk` [bands, h, w] is in model DN, `valid` [h, w] marks its usable pixels, `origins` [n, 2] are the (row,
-        col) of the patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean. Any
-        thread may call this; they take turns.
+        col) of the patches' upper left pixels in the chunk. Invalid pixels enter the model as the band's mean. The
+        batch is made even for this chunk (`fit`). Any thread may call this; they take turns.
 
         Raises BenexpError where the model answers in another shape or with anything but probabilities.
         """
-        return self.classify_parts([(self.stage(chunk, valid), origins)])
+        staged = self.stage(chunk, valid)
+        with self._turn:
+            before, self._tile_patches = self._tile_patches, len(origins)
+            try:
+                return self.classify_parts([(staged, origins)])
+            finally:
+                self._tile_patches = before
 
     def fit(self, patches: int) -> None:
-        """Expect tiles of so many patches: the batch is made even, so that at most 3 % of it is padding.
+        """Expect tiles of so many patches: the batch is made smaller where more than 3 % of all would be padding.
 
-        An engine that is made for one batch size keeps that.
+        A single batch becomes as small as its patches are few. An engine that is made for one batch size keeps that.
+        Before `open`, it lets `batch_size=auto` count real patches only.
         """
         self._tile_patches = patches
 

@@ -62,14 +62,22 @@ def choose_batch(rate: Callable[[int], float | None]) -> tuple[int, dict[int, fl
 def even_batch(patches: int, batch_size: int) -> int:
     """The batch of a tile of so many patches: `batch_size`, or less where more than 3 % of that would be padding.
 
-    >>> even_batch(182 * 182, 256), even_batch(92 * 92, 1024)
-    (256, 944)
+    0 patches: their number is not known.
+
+    >>> even_batch(182 * 182, 256), even_batch(92 * 92, 1024), even_batch(9, 256)
+    (256, 944, 9)
     """
-    batches = -(-patches // batch_size)
-    if batches < 2 or patches >= REAL * batches * batch_size:
+    if real_share(patches, batch_size) >= REAL:
         return batch_size
+    batches = -(-patches // batch_size)
     even = -(-patches // batches)
-    return min(batch_size, -(-even // MULTIPLE) * MULTIPLE)
+    rounded = min(batch_size, -(-even // MULTIPLE) * MULTIPLE)
+    return rounded if real_share(patches, rounded) >= REAL else even
+
+
+def real_share(patches: int, batch_size: int) -> float:
+    """The share of `patches` in what batches compute of which the last is filled up; 1 where there are none."""
+    return patches / (-(-patches // batch_size) * batch_size) if patches else 1.0
 
 
 class BatchedEngine(ABC):
@@ -139,8 +147,10 @@ class BatchedEngine(ABC):
 
     def _on_device(self, chunk: StagedChunk) -> Any:
         """`chunk.on_device`, made anew where it is of an engine that was closed since."""
-        if chunk.on_device is None or chunk.opening != self._openings:
-            chunk.on_device, chunk.opening = self._upload(chunk), self._openings
+        # Read first: where another thread opens the engine anew meanwhile, this copy is of the one that was closed.
+        opening = self._openings
+        if chunk.on_device is None or chunk.opening != opening:
+            chunk.on_device, chunk.opening = self._upload(chunk), opening
         return chunk.on_device
 
     def _classify(self, parts: Sequence[Part]) -> npt.NDArray[np.float32]:
@@ -252,7 +262,9 @@ class BatchedEngine(ABC):
                         seconds.append(time.perf_counter() - started)
             except OutOfMemoryError:
                 return None
-            return len(sample[-1]) / sorted(seconds)[len(seconds) // 2]
+            # Of a large batch, less may be real.
+            share = real_share(self._tile_patches, self.at_once) if self.pads else 1
+            return share * len(sample[-1]) / sorted(seconds)[len(seconds) // 2]
 
         chosen, rates = choose_batch(rate)
         # A fresh engine: buffers and pools that grew with larger batches are given back.

@@ -26,8 +26,9 @@ _UNREADABLE = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
 _OUT_OF_MEMORY = (
     "failed to allocate memory",
     "is smaller than requested bytes",
-    "tensorrt ep failed to create engine from network",
 )
+_NO_ENGINE = "tensorrt ep failed to create engine from network"
+"""TensorRT's reasons go to its own log: it may be memory, or a network that no batch makes it take."""
 
 
 class OnnxRuntimeBackend(Backend):
@@ -45,11 +46,17 @@ class OnnxRuntimeBackend(Backend):
     _DISABLED: ClassVar[tuple[str, ...]] = ()
     """ONNX Runtime's own changes to a graph that are left out."""
 
+    _without_engine: set[int]
+    """The batch sizes at which TensorRT made no engine, for reasons of its own."""
     _session: Any = None
     _provider = ""
     """The one that runs the model."""
     _fixed: int | None = None
     """The batch size that the file was exported for, where it takes no other."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._without_engine = set()
 
     @classmethod
     def check_available(cls, *, allow_fallback: bool = False) -> None:
@@ -174,6 +181,9 @@ class OnnxRuntimeBackend(Backend):
 
     def _is_out_of_memory(self, error: Exception) -> bool:
         said = str(error).lower()
+        if _NO_ENGINE in said:
+            self._without_engine.add(self.batch_size)
+            return len(self._without_engine) < 2
         return any(words in said for words in _OUT_OF_MEMORY) or super()._is_out_of_memory(error)
 
     def _close(self) -> None:

@@ -122,17 +122,17 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             return None
         name = {_CUDA: "cuda", _TENSORRT: "tensorrt"}[provider]
         library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{name}.so"
-        try:
-            ctypes.CDLL(str(library))
-            # The provider opens it by itself, when its first convolution is made.
-            ctypes.CDLL("libcudnn.so.9")
-        except OSError as error:
-            # Any other complaint is about what ONNX Runtime itself brings to it.
-            if lacks := re.match(r"(\S+): cannot open shared object file", str(error)):
-                remedy = f"pip install 'benexp[{cls._EXTRA}]'"
-                if lacks[1] == "libcuda.so.1":
-                    remedy = "install NVIDIA's driver for your GPU"
-                return f"{provider} finds no {lacks[1]}: {remedy}"
+        # The provider opens cuDNN by itself, when its first convolution is made.
+        for wanted in (str(library), "libcudnn.so.9"):
+            try:
+                ctypes.CDLL(wanted)
+            except OSError as error:
+                # Any other complaint is about what ONNX Runtime itself brings to it.
+                if lacks := re.match(r"(\S+): cannot open shared object file", str(error)):
+                    remedy = f"pip install 'benexp[{cls._EXTRA}]'"
+                    if lacks[1] == "libcuda.so.1":
+                        remedy = "install NVIDIA's driver for your GPU"
+                    return f"{provider} finds no {lacks[1]}: {remedy}"
         return None
 
     def _options(self, provider: str) -> Mapping[str, str]:

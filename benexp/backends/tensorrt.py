@@ -102,6 +102,10 @@ class TensorrtBackend(Backend):
     def _close(self) -> None:
         import torch
 
+        if self._engine is not None:
+            # What was begun before an error or an interruption still uses the engine's memory.
+            with self._worded():
+                self._gpu.synchronize()
         self._engine = self._uploader = None
         torch.cuda.empty_cache()
 

@@ -1,5 +1,6 @@
 """PyTorch, running the checkpoint as it is."""
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benexp.backends.base import Backend, Needs
+from benexp.backends.cuda import TF32
 from benexp.backends.device_patches_torch import Uploader, Windows, cut_batches, normalised, on_device
 from benexp.backends.gpu_clock import GpuClock
 from benexp.backends.patches import Part, StagedChunk, count
@@ -32,7 +34,8 @@ class TorchBackend(Backend):
 
     _model: Any = None
     _network: Any = None
-    _opened_in: int | None = None
+    _graphs_of: int | None = None
+    """The thread that compiled with CUDA graphs, which no other thread can replay; None without them."""
     _uploader: Uploader | None = None
     _threads_before: int | None = None
 
@@ -77,17 +80,17 @@ class TorchBackend(Backend):
         self._dtype = classifier.dtype
         network: Any = Answering(classifier.network)
         self._network = network.to(device=self.device, memory_format=torch.channels_last)
-        self._opened_in = threading.get_ident()
-        self._model = self._compiled() if self.compile else self._network
+        # CUDA graphs are kept by thread, and assert where another than the main one replays them.
+        graphs = self._kind == "cuda" and threading.current_thread() is threading.main_thread()
+        self._model = self._compiled(graphs) if self.compile else self._network
 
-    def _compiled(self) -> Any:
-        """The network with kernels of its own, for the thread that calls this."""
+    def _compiled(self, graphs: bool) -> Any:
+        """The network with kernels of its own, and with CUDA graphs for the thread that calls this, or for all."""
         import torch
 
         # Rather an error than going on without compiled kernels. The name holds from torch 2.5 on.
         torch._dynamo.config.fail_on_cache_limit_hit = True
-        # CUDA graphs are kept by thread, and assert where another than the main one replays them.
-        graphs = self._kind == "cuda" and threading.current_thread() is threading.main_thread()
+        self._graphs_of = threading.get_ident() if graphs else None
         return torch.compile(self._network, mode="reduce-overhead" if graphs else "default", dynamic=False)
 
     @property
@@ -104,10 +107,10 @@ class TorchBackend(Backend):
 
         if not count(parts):
             return np.empty((0, len(self.spec.classes)), np.float32)
-        if self.compile and threading.get_ident() != self._opened_in:
+        if self._graphs_of not in (None, threading.get_ident()):
+            # Once, and without graphs: then every thread can run it.
             torch.compiler.reset()
-            self._opened_in = threading.get_ident()
-            self._model = self._compiled()
+            self._model = self._compiled(graphs=False)
         spec = self.spec
 
         def ready(found: Windows) -> torch.Tensor:
@@ -140,7 +143,7 @@ class TorchBackend(Backend):
         if self._model is not None and self.compile:
             # Else what was compiled stays, with its memory, and counts towards the limit of recompilations.
             torch.compiler.reset()
-        self._model = self._network = self._uploader = None
+        self._model = self._network = self._uploader = self._graphs_of = None
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
@@ -157,5 +160,5 @@ class TorchBackend(Backend):
             "threads": self.threads or cores.available(),
             "compile": self.compile,
             "cudnn_benchmark": self.cudnn_benchmark,
-            "tf32": self.tf32,
+            "tf32": on_gpu and self.precision == "fp32" and self.tf32 and os.environ.get(TF32) != "0",
         }

@@ -96,7 +96,7 @@ def _measured(plan: RunPlan, product: Path, backend: Backend, taken: Collection[
         sampler = ResourceSampler(backend.device)
         try:
             with sampler:
-                record = run_tile(plan, product, LocalClassifier(plan, lambda: backend), lambda _: None, taken)
+                record = run_tile(plan, product, LocalClassifier(plan, lambda _: backend), lambda _: None, taken)
         finally:
             backend.on_batch = None
         found |= {

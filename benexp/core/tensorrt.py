@@ -81,6 +81,10 @@ class Gpu:
     def stream(self) -> int:
         return int(self._stream.cuda_stream)
 
+    def synchronize(self) -> None:
+        """Wait until all that was put into the stream is done."""
+        self._stream.synchronize()
+
     @contextmanager
     def current(self) -> Iterator[None]:
         """Makes this the GPU that engines are built and loaded on, and its stream the one that torch works in."""

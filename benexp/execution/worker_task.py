@@ -90,7 +90,7 @@ class ClassifyTask:
         count = (rows.stop - rows.start) * (cols.stop - cols.start)
         chunk = patches.chunk(rows, cols, np.unpackbits(wanted, count=count).astype(bool))
         with clocks.stage("load"):
-            backend = self._backend.get()
+            backend = self._backend.get(count)
         with clocks.stage("read"):
             pixels, valid = tile.read(chunk.window)
             counts = tally(pixels, valid)

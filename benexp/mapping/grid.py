@@ -106,6 +106,11 @@ class PatchGrid:
             reaching(self.cols, self.patch_size, window.col, window.col + window.width),
         )
 
+    def count(self, window: Window) -> int:
+        """The number of patches that touch a window."""
+        rows, cols = self.touching(window)
+        return int((rows.stop - rows.start) * (cols.stop - cols.start))
+
     def chunks(self, chunk_size: int, wanted: npt.NDArray[np.bool_] | None = None) -> list[Chunk]:
         """The tile cut into squares of `chunk_size`; a chunk owns the patches whose origin lies in its square.
 

@@ -78,7 +78,8 @@ def classify(
             return backend.stage(pixels, valid), tally(pixels, valid)
 
     def answered(chunks: Sequence[Chunk]) -> Answered:
-        backend.fit(sum(int(chunk.wanted.sum()) for chunk in chunks))
+        # Of all patches, so that a run that goes on from another has its batches.
+        backend.fit(patches.count(area))
         queue = PatchQueue(backend)
         waiting: deque[tuple[Chunk, npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64]]] = deque()
 

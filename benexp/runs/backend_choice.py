@@ -171,11 +171,12 @@ class LazyBackend:
         self._open: Backend | None = None
         self._turn = threading.Lock()
 
-    def get(self) -> Backend:
-        """The backend, open; any thread may call this."""
+    def get(self, patches: int = 0) -> Backend:
+        """The backend, opened for tiles of so many patches (0: not known); any thread may call this."""
         with self._turn:
             if self._open is None:
                 made = self._make()
+                made.fit(patches)
                 made.open()
                 self._open = made
             return self._open

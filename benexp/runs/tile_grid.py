@@ -58,8 +58,8 @@ class TileClassifier(Protocol):
 class LocalClassifier:
     """Classifies with one backend of this process."""
 
-    def __init__(self, plan: RunPlan, backend: Callable[[], Backend]) -> None:
-        """`backend` returns an open backend; it is called only for tiles whose saved grid lacks answers."""
+    def __init__(self, plan: RunPlan, backend: Callable[[int], Backend]) -> None:
+        """`backend` returns an open backend for so many patches; called only where the saved grid lacks answers."""
         self._plan = plan
         self._backend = backend
 
@@ -68,7 +68,7 @@ class LocalClassifier:
     ) -> BackendDescription:
         """See TileClassifier."""
         with clocks.stage("load"):
-            backend = self._backend()
+            backend = self._backend(grid.patches.count(region.window))
         tile, chunking = region.tile, self._plan.chunking
         pipeline.classify(
             tile,

@@ -61,12 +61,14 @@ class LateUploader(Uploader):
 
 
 @pytest.fixture
-def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.cuda as far as device_patches_torch uses it."""
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, FakeStream]]:
+    """torch.cuda as far as device_patches_torch uses it; the tensors that streams were recorded as using."""
     monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     working = FakeStream()
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: working)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+    recorded: list[tuple[torch.Tensor, FakeStream]] = []
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *used: recorded.append(used))
+    return recorded

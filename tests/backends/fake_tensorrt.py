@@ -11,6 +11,7 @@ import enum
 import functools
 import inspect
 import json
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -68,6 +69,10 @@ class FakeGpu:
         return True
 
     is_current: ClassVar[bool] = False
+    is_working: ClassVar[bool] = False
+
+    def synchronize(self) -> None:
+        FakeGpu.is_working = False
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -84,6 +89,7 @@ def fake_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         monkeypatch.setattr(module, "Gpu", FakeGpu)
     for module in (benexp.core.tensorrt, exporters.tensorrt):
         monkeypatch.setattr(module, "gpu_name", lambda *_: GPU)
+    monkeypatch.setattr(FakeGpu, "is_working", False)
     monkeypatch.setattr(benexp.backends.tensorrt, "Uploader", LateUploader)
     monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
@@ -224,6 +230,7 @@ def make_fake() -> Fake:
             )
             self.addresses: dict[str, int] = {}
             self.is_set = False
+            weakref.finalize(self, lambda: note("drop_context", FakeGpu.is_working)).atexit = False
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             assert (name, type(shape)) == ("patches", tuple)
@@ -247,6 +254,7 @@ def make_fake() -> Fake:
             # Else what was put into torch's stream, the patches and the copy of the answers, would not be in order.
             assert stream == torch.cuda.current_stream(None).cuda_stream
             assert FakeGpu.is_current
+            FakeGpu.is_working = True
             if fake.refuses_execution:
                 return False
             patches = _at(self.addresses["patches"], self.shape)

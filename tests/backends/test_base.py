@@ -188,6 +188,28 @@ def test_the_batch_is_chosen(
     assert "16: out of memory" in caplog.text
 
 
+@pytest.mark.parametrize(("patches", "chosen"), [(0, 32), (16, 16), (33, 32)])
+def test_the_batch_is_chosen_by_the_patches_that_are_real(
+    patches: int, chosen: int, small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benexp.backends.batching.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Fixed(Cramped):
+        fixed_batch = True
+        room: ClassVar[int] = 33
+
+        def _infer(self, patches: Floats) -> Floats:
+            now[0] += 0.2  # whatever the batch
+            return super()._infer(patches)
+
+    backend = Fixed(small_model, batch_size="auto")
+    backend.fit(patches)
+    with backend:
+        # A second batch of 16, or none: 32 computes 16 patches in the time of 32.
+        assert backend.batch_size == chosen
+
+
 def test_a_fallback_is_refused_or_on_record(small_model: ModelSpec, caplog: pytest.LogCaptureFixture) -> None:
     class Falling(NullBackend):
         def _open(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benexp.backends.batching import LIMIT, START, PatchQueue, choose_batch, even_batch
+from benexp.backends.batching import LIMIT, START, PatchQueue, choose_batch, even_batch, real_share
 from benexp.backends.patches import Part, StagedChunk, count
 
 
@@ -55,9 +55,13 @@ def test_batches_that_fit_are_left_alone() -> None:
     assert [even_batch(TILES[60], size) for size in (1, 8, 32, 256, 512, 1024)] == [1, 8, 32, 256, 512, 1024]
     # Nine batches of 1024 would hold 9216 for 8464 patches; nine of 944 hold 8496.
     assert even_batch(TILES[120], 1024) == 944
-    # A single batch is not worth another engine.
-    assert even_batch(9, 32) == 32
-    assert even_batch(0, 32) == 32
+    # 29 is no multiple of 8, but ten batches of 32 would hold 320 for 289.
+    assert even_batch(289, 32) == 29
+    assert [even_batch(patches, 32) for patches in (0, 9, 23, 24, 32)] == [32, 9, 23, 24, 32]
+
+
+def test_the_real_share_is_that_of_whole_batches() -> None:
+    assert [real_share(patches, 4) for patches in (0, 1, 4, 6)] == [1, 0.25, 1, 0.75]
 
 
 class Recording:

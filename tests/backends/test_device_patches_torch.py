@@ -14,7 +14,7 @@ from benexp.backends.base import Backend
 from benexp.backends.device_patches_torch import Windows, cut_batches, model_dn, normalised, on_device
 from benexp.backends.patches import Part, StagedChunk
 from benexp.models.spec import ModelSpec
-from tests.backends.fake_cuda import LateUploader, fake_cuda  # noqa: F401
+from tests.backends.fake_cuda import FakeStream, LateUploader, fake_cuda  # noqa: F401
 
 CPU = torch.device("cpu")
 SIZE = 12
@@ -90,6 +90,22 @@ def test_nothing_is_read_before_it_has_arrived_nor_overwritten_on_its_way(fake_c
         assert np.array_equal(batch.numpy(), other)
 
 
+def test_the_stream_that_reads_a_chunk_holds_its_memory(
+    fake_cuda: list[tuple[torch.Tensor, FakeStream]], spec: ModelSpec
+) -> None:
+    """Else torch would give the memory to the next upload as soon as the chunk is dropped, while it is still read."""
+    backend = OnTorch(spec, batch_size=4)
+    backend.uploader = LateUploader(CPU)
+    masked, whole = chunk_of(1, ROWS + COLS > 25), chunk_of(2)
+    parts = [(masked, ORIGINS[:4]), (whole, ORIGINS[:4])]
+    backend.patches(parts, lambda found: model_dn(found, spec.means, SIZE))
+    working = torch.cuda.current_stream()
+    assert all(stream is working for _, stream in fake_cuda)
+    held = [id(tensor) for tensor, _ in fake_cuda]
+    read = (masked.on_device.pixels, masked.on_device.valid, whole.on_device.pixels)
+    assert held == [id(tensor) for tensor in read]
+
+
 def test_the_stand_in_notices_a_wait_that_is_missing(fake_cuda: None, spec: ModelSpec) -> None:
     backend = OnTorch(spec, batch_size=4)
     backend.uploader = LateUploader(CPU)
@@ -117,3 +133,19 @@ def test_a_chunk_of_an_engine_that_was_closed_goes_up_again(spec: ModelSpec) -> 
     assert backend._on_device(chunk) is first
     backend._load()
     assert backend._on_device(chunk) is not first
+
+
+def test_an_upload_during_which_the_engine_is_opened_anew_is_not_used(spec: ModelSpec) -> None:
+    class Overtaken(OnTorch):
+        def _upload(self, chunk: StagedChunk) -> Windows:
+            made = super()._upload(chunk)
+            if self._openings == 0:
+                self._load()
+            return made
+
+    backend = Overtaken(spec, batch_size=4)
+    chunk = chunk_of(1)
+    first = backend._on_device(chunk)
+    second = backend._on_device(chunk)
+    assert second is not first
+    assert backend._on_device(chunk) is second

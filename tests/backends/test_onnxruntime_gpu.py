@@ -278,6 +278,16 @@ def test_a_missing_library_is_named(complaint: str, told: str | None, monkeypatc
     assert backend._missing(CPU) is None
 
 
+def test_cudnn_is_looked_for_where_the_provider_cannot_load_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        if path == "libcudnn.so.9":
+            raise OSError("libcudnn.so.9: cannot open shared object file: No such file or directory")
+        raise OSError(f"{path}: undefined symbol: Provider_GetHost")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert OnnxRuntimeCudaBackend._missing(CUDA) == f"{CUDA} finds no libcudnn.so.9: pip install 'benexp[gpu]'"
+
+
 def test_out_of_memory_halves_the_batch_and_changes_nothing(
     gpu: dict[str, Any],
     small_model: ModelSpec,

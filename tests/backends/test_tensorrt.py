@@ -1,5 +1,6 @@
 """The TensorRT backend on a stand-in for the library: what it asks of it, and what it says when something is wrong."""
 
+import gc
 import json
 import shutil
 from collections.abc import Mapping
@@ -163,6 +164,19 @@ def test_an_old_library_is_refused(fake_tensorrt: Fake, small_model: ModelSpec) 
     fake_tensorrt.__version__ = "8.6.1"
     with pytest.raises(BenexpError, match=r"TensorRT 8\.6\.1 is too old, it takes 10"):
         choose_backend(config()).make(small_model).open()
+
+
+def test_an_engine_is_dropped_only_when_the_gpu_is_done_with_it(
+    fake_tensorrt: Fake,  # noqa: F811
+    engine: Path,
+    small_model: ModelSpec,
+) -> None:
+    fake_tensorrt.calls.clear()
+    with TensorrtBackend(small_model, engine, batch_size=4):
+        assert FakeGpu.is_working
+    gc.collect()
+    # Context and engine of this backend alone: the exporter's were dropped before.
+    assert fake_tensorrt.arguments("drop_context") == (False,)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "4"])

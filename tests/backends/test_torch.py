@@ -1,4 +1,5 @@
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -125,30 +126,77 @@ def in_another_thread(work: Callable[[], Any]) -> Any:
         return pool.submit(work).result()
 
 
-def test_cuda_graphs_are_for_the_main_thread(modes: list[str], small_model: ModelSpec) -> None:
-    backend = TorchBackend(small_model, device="cuda", compile=True)
-    backend._compiled()
-    in_another_thread(backend._compiled)
-    backend.device = "cpu"
-    backend._compiled()
-    assert modes == ["reduce-overhead", "default", "default"]
-    assert torch._dynamo.config.fail_on_cache_limit_hit  # type: ignore[attr-defined]
-
-
-def test_the_thread_that_runs_compiles(modes: list[str], small_model: ModelSpec) -> None:
+def test_no_graphs_on_a_cpu_and_one_compilation_for_all_threads(modes: list[str], small_model: ModelSpec) -> None:
     chunk, valid = varied_patches(S2, 1, seed=6)[0].astype(np.uint16), np.ones((120, 120), bool)
     with TorchBackend(small_model, threads=2, batch_size=2, compile=True) as backend:
-        assert len(modes) == 1
-        here = backend.classify(chunk, valid, np.zeros((1, 2), int))
-        there = in_another_thread(lambda: backend.classify(chunk, valid, np.zeros((1, 2), int)))
-    assert len(modes) == 2
+
+        def classify() -> np.ndarray:
+            return backend.classify(chunk, valid, np.zeros((1, 2), int))
+
+        here, there = classify(), in_another_thread(classify)
+        classify()
+    assert modes == ["default"]
+    assert torch._dynamo.config.fail_on_cache_limit_hit  # type: ignore[attr-defined]
     assert np.array_equal(here, there)
+
+
+@pytest.mark.parametrize("opened_by_main", [True, False])
+def test_threads_in_turn_compile_twice_at_most(
+    opened_by_main: bool, modes: list[str], small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA graphs are replayed by the thread that captured them; the first other thread ends them for good."""
+    chunk, valid = varied_patches(S2, 1, seed=6)[0].astype(np.uint16), np.ones((120, 120), bool)
+    backend = TorchBackend(small_model, threads=2, batch_size=2, compile=True)
+    honest = backend._compiled
+    main = threading.current_thread()
+
+    def compiled(graphs: bool) -> Any:
+        # As on a GPU, for which the CPU stands in: graphs where the main thread opens.
+        return honest(graphs or (threading.current_thread() is main and not modes))
+
+    monkeypatch.setattr(backend, "_compiled", compiled)
+    if opened_by_main:
+        backend.open()
+    else:
+        in_another_thread(backend.open)
+    for _ in range(2):
+        backend.classify(chunk, valid, np.zeros((1, 2), int))
+        in_another_thread(lambda: backend.classify(chunk, valid, np.zeros((1, 2), int)))
+    backend.close()
+    assert modes == (["reduce-overhead", "default"] if opened_by_main else ["default"])
 
 
 def test_what_runs_is_on_record(small_model: ModelSpec) -> None:
     with TorchBackend(small_model, threads=2, cudnn_benchmark=True) as backend:
         said = backend.describe()
     assert (said["cudnn_benchmark"], said["tf32"], said["compile"]) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "asked", "override", "runs"),
+    [
+        ("cuda", "fp32", True, None, True),
+        ("cuda", "fp32", True, "1", True),
+        ("cuda", "fp32", True, "0", False),
+        ("cuda", "fp32", False, "1", False),
+        ("cuda", "fp16", True, None, False),
+        ("cpu", "fp32", True, None, False),
+    ],
+)
+def test_tf32_is_on_record_only_where_it_runs(
+    device: str,
+    precision: str,
+    asked: bool,
+    override: str | None,
+    runs: bool,
+    small_model: ModelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if override:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
+    assert TorchBackend(small_model, device=device, precision=precision, tf32=asked).describe()["tf32"] is runs
 
 
 def test_a_batch_s_time_has_its_cut_in_it(small_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """The map does not depend on how it was computed: an arithmetic predictor whose answers are known by hand."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 
 from benexp.backends.base import Backend
-from benexp.backends.null import NullBackend
 from benexp.core.clocks import StageClocks
 from benexp.core.window import Window
 from benexp.mapping import layers, pipeline
@@ -38,7 +36,7 @@ class Arithmetic(Backend):
     """Answers the patch's own position, which its pixels hold, and the mean of its first band."""
 
     def _infer(self, patches: np.ndarray) -> np.ndarray:
-        assert len(patches) == self.batch_size
+        assert len(patches) == self.at_once
         corner = patches[:, :, -1, -1]
         return np.stack([corner[:, 0] / 4096, corner[:, 1] / 4096, patches[:, 0].mean((1, 2)) / 65536], axis=1)
 
@@ -202,58 +200,6 @@ def test_an_error_while_reading_stops_the_tile() -> None:
 
     with pytest.raises(OSError, match="damaged"):
         classified(Broken((101, 67)), stride=6, chunk_size=20)
-
-
-class Constant(NullBackend):
-    """Answers the mean of each patch, and counts as the null backend does."""
-
-    def _infer(self, patches: np.ndarray) -> np.ndarray:
-        super()._infer(patches)
-        return np.repeat(patches.mean((1, 2, 3))[:, None] / 65536, len(self.spec.classes), axis=1)
-
-
-@pytest.mark.parametrize("batch_size", [32, 250, 256, 300, 512, 700, 1000, 1024])
-@pytest.mark.parametrize(("positions", "in_a_chunk"), [(182, 34), (92, 17)], ids=["stride 60", "stride 120"])
-def test_a_whole_tile_is_hardly_padded_and_no_bit_changes(positions: int, in_a_chunk: int, batch_size: int) -> None:
-    """A tile with as many patches as Sentinel-2's, each of 2 x 2 pixels, in as many chunks as those of 2048 px have."""
-    spec = replace(SPEC, patch_size=2)
-    tile, patches = ArrayTile((positions + 1, positions + 1)), PatchGrid((positions + 1, positions + 1), 2, 1)
-
-    def grid_of(backend: Backend, chunk_size: int) -> ProbabilityGrid:
-        grid = ProbabilityGrid.empty(patches, len(CLASSES))
-        settings: dict[str, Any] = {"chunk_size": chunk_size, "min_valid": 0.5, "clocks": StageClocks()}
-        pipeline.classify(tile, backend, grid, Window(0, 0, *tile.shape), **settings)
-        return grid
-
-    with Constant(spec, batch_size=batch_size) as backend:
-        warmed = backend.computed
-        grid = grid_of(backend, in_a_chunk)
-        computed = backend.describe()["patches_computed"] - warmed
-    with Constant(spec, batch_size=64) as backend:
-        expected = grid_of(backend, 5000)
-    assert grid.classified.sum() == positions**2
-    assert positions**2 / computed >= 0.97
-    assert np.array_equal(grid.probabilities, expected.probabilities)
-
-
-def test_patches_that_wait_do_not_keep_their_chunk_alive() -> None:
-    """One patch short of a batch, chunk after chunk: only the rows that are needed are kept."""
-    held: list[int] = []
-
-    class Watching(Constant):
-        def classify_parts(self, parts: Any) -> np.ndarray:
-            held.append(max(chunk.pixels.shape[1] for chunk, _ in parts[:-1]) if parts[1:] else 0)
-            return super().classify_parts(parts)
-
-    spec = replace(SPEC, patch_size=2)
-    shape = (61, 21)
-    with Watching(spec, batch_size=256) as backend:
-        tile = ArrayTile(shape)
-        grid = ProbabilityGrid.empty(PatchGrid(shape, 2, 1), len(CLASSES))
-        settings: dict[str, Any] = {"chunk_size": 20, "min_valid": 0.5, "clocks": StageClocks()}
-        pipeline.classify(tile, backend, grid, Window(0, 0, *shape), **settings)
-    # Chunks of 20 x 20 patches: 144 wait of the first one, in eight of its rows.
-    assert 0 < max(held) <= 10
 
 
 AREAS = [
