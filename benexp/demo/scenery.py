@@ -1,4 +1,4 @@
-"""What the made-up landscape looks like to Sentinel-2: surface reflectance from classes, textures and parcels.
+"""The synthetic landscape as Sentinel-2 sees it: surface reflectance from classes, textures and parcels.
 
 Every pixel is a mixture of two materials, brightened or darkened. The numbers are plausible summer values after the
 shape of published spectra (red edge, water absorption, bright sand), not measurements.
@@ -16,7 +16,7 @@ BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 BANDS_10M = ("B02", "B03", "B04", "B08")
 
 OFFSET = 1000
-"""What products of processing baselines from 04.00 on add to reflectance x 10000."""
+"""The offset that products of processing baselines from 04.00 on add to reflectance x 10000."""
 STRIP = 128
 """Rows made at once. Part of the definition: the sensor's noise is drawn strip by strip."""
 SIGHT = 1
@@ -86,7 +86,7 @@ def make_palette(seed: int) -> Palette:
 
 @dataclass(frozen=True)
 class Places:
-    """What the painters of classes see of their `n` pixels."""
+    """The inputs that the painters of classes get for their `n` pixels."""
 
     palette: Palette
     u: Floats

@@ -1,4 +1,4 @@
-"""How well a map agrees with a raster of the classes that are true."""
+"""The agreement of a map with a raster of the true classes."""
 
 import dataclasses
 import time

@@ -1,4 +1,4 @@
-"""How right a backend is about labelled BigEarthNet patches."""
+"""The accuracy of a backend on labelled BigEarthNet patches."""
 
 import contextlib
 import dataclasses

@@ -41,13 +41,13 @@ CLC = frozenset(
 )
 """The 44 codes of CORINE Land Cover, level 3."""
 CLC_NO_CLASS = frozenset((0, 255, 990, 995, 999))
-"""What rasters of CLC codes hold where there is none."""
+"""The values of rasters of CLC codes that stand for no class."""
 WORDS = {"ids": f"class ids 0 to {len(CLASSES) - 1}", "clc": "CLC codes"}
 
 
 @dataclass(frozen=True)
 class MapGrid:
-    """Where the pixels of a map lie."""
+    """The grid of a map: its shape, CRS and transform."""
 
     shape: tuple[int, int]
     crs: CRS
@@ -56,13 +56,13 @@ class MapGrid:
 
 @dataclass(frozen=True)
 class Confusion:
-    """What a map and a reference say of the same pixels."""
+    """A pixel-by-pixel comparison of a map with a reference."""
 
     matrix: npt.NDArray[np.int64]
     """[classes, classes]: pixels by the reference's class and the map's."""
     map_nodata: int
     reference_nodata: int
-    """Of the pixels that have a class in the map: those that the reference has no value for, or does not reach."""
+    """Pixels with a class in the map for which the reference has no value, or which it does not cover."""
     unlabelled: dict[str, int]
     """Pixels with a class in the map by the reference's values that stand for none of the 19, and `other`."""
 
@@ -114,9 +114,9 @@ class Reference:
         self._raster.close()
 
     def codes(self, asked: str) -> Codes:
-        """Whether the values are class ids or CLC codes: what was `asked`, or for `auto` what all of them can be.
+        """The kind of the values, class ids or CLC codes: as `asked`, or for `auto` the kind that fits all of them.
 
-        Raises BenexpError where they are neither, or no pixel on the map's grid has a class.
+        Raises BenexpError if they are of neither kind, or if no pixel on the map's grid has a class.
         """
         counts = np.zeros(_NO_VALUE + 1, np.int64)
         for window in _windows(self.grid.shape):
@@ -192,7 +192,7 @@ def class_table(codes: Codes) -> npt.NDArray[np.uint8]:
 
 
 def map_grid(path: Path) -> tuple[MapGrid, dict[str, str]]:
-    """Where the pixels of the class map at `path` lie, and its tags. Raises BenexpError where it is none."""
+    """The grid of the class map at `path`, and its tags. Raises BenexpError if the file is not a class map."""
     with _reading(path), rasterio.open(path) as raster:
         if raster.count != 1 or raster.dtypes[0] != "uint8":
             raise BenexpError(

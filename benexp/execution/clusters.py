@@ -13,7 +13,7 @@ from benexp.core.errors import BenexpError, one_line
 from benexp.execution.worker import worker_environment
 
 FOR_TILES = "tile"
-"""What a worker has one of, and every tile takes: two tiles at once would need twice the memory."""
+"""The resource of which a worker has one and every tile takes one: two tiles at once would need twice the memory."""
 INSTALL = "pip install 'benexp[dask]'"
 # A worker's memory is that of the engine and of decoded blocks, not of results that could be put on a disk: one that
 # was paused for it would stay so.

@@ -22,12 +22,13 @@ from benexp.execution.worker import Call, CallOutcome, WorkerRuntime, WorkerTask
 log = logging.getLogger("benexp")
 
 RETRIES = 3
-"""How often processes may die over a task, or beside it, before it is tried alone: the next death is its own."""
+"""The number of times that a worker process may die while a task runs, in the same process or in another one, before
+the task is tried alone. The next death is put down to the task."""
 PATIENCE = 10
 """Seconds in which a process whose parent died may tidy up."""
 
 _runtime: WorkerRuntime | None = None
-"""Of a worker: the one thing it keeps."""
+"""The runtime of a worker process: the only state that it keeps."""
 
 
 class _Worker(SpawnProcess):

@@ -43,9 +43,9 @@ class WorkerPool(AbstractContextManager["WorkerPool"], Protocol):
     """Workers, each with the task open; started on entering, stopped on leaving."""
 
     workers: int
-    """How many there are, or will be."""
+    """The number of workers, including those that have yet to start."""
     shares_chunks: bool
-    """Whether the chunks of one tile are worth sharing out: on one machine the tile's own threads do as well."""
+    """True if distributing the chunks of one tile is worthwhile. On one machine the tile's own threads do as well."""
 
     def outcomes(self, method: str, calls: Sequence[Call]) -> Iterator[tuple[int, CallOutcome]]:
         """The outcomes of `task.method(*call)`, each with the index of its call, in the order in which they end.

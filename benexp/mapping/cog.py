@@ -119,7 +119,7 @@ class RasterWriter(Generic[Kind]):
 
     @property
     def files(self) -> list[Path]:
-        """What `publish` leaves: the sidecars and the GeoTIFF, in this order."""
+        """The files that `publish` leaves: the sidecars and the GeoTIFF, in this order."""
         return [*self._sidecars, self.path]
 
     def write(self, values: npt.NDArray[Any], window: Window) -> None:
@@ -255,7 +255,7 @@ def _rasterio_window(window: Window) -> RasterioWindow:
 
 
 def _overview_count(shape: tuple[int, int]) -> int:
-    """How often GDAL's COG driver halves a raster, rounding down, until it fits one block."""
+    """The number of times that GDAL's COG driver halves a raster, rounding down, until it fits one block."""
     count = 0
     while max(shape) >> count > BLOCK:
         count += 1

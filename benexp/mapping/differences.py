@@ -1,4 +1,7 @@
-"""Where two maps of one tile differ, and by how much: both are blended block by block and never exist as a whole."""
+"""The places and sizes of differences between two maps of one tile.
+
+Both maps are blended block by block and never exist as a whole.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ FLIPS = Format(
         ("differs beyond a tie", "#d0021b"),
     ),
 )
-"""What a map of differences holds."""
+"""The format of a map of differences."""
 
 _SHIFT = 16
 """Bits of a float32 that the histogram drops, so that its bins are 1/128 of their value wide."""
@@ -38,25 +41,25 @@ _BINS = 1 << (31 - _SHIFT)
 
 @dataclass
 class Differences:
-    """How a candidate's map differs from the reference's, over the pixels that are valid in both.
+    """The differences of a candidate's map from the reference's, over the pixels that are valid in both.
 
-    A pixel *flips* where its class differs. It is a *tie* where the reference's two best probabilities are no further
-    apart than `tolerance`. A pixel's probability difference is the largest one of any class.
+    A pixel *flips* if its class differs. It is a *tie* if the reference's two best probabilities differ by at most
+    `tolerance`. A pixel's probability difference is the largest one of any class.
     """
 
     tolerance: float
     pixels: int
-    """How many are valid."""
+    """The number of pixels that are valid in both maps."""
     flips: npt.NDArray[np.int64]
     """[classes, classes]: pixels by the reference's class and the candidate's, 0 where these are the same."""
     ties: int
-    """How many of the flips are ties."""
+    """The number of flips that are ties."""
     marks: npt.NDArray[np.int64]
     """[2, h, w]: flips that are ties and that are not, in each cell of the reduced map (see pipeline.Rendered)."""
     prob_diff_max: float
     prob_diff_mean: float
     prob_diff_p99: float
-    """What 99 % of the pixels do not exceed, to under 1 %."""
+    """The 99th percentile of the pixels' probability differences, with an error below 1 %."""
 
     @classmethod
     def none(cls, classes: int, pixels: int) -> "Differences":
@@ -76,7 +79,7 @@ class Differences:
 
 
 class _Block(NamedTuple):
-    """What one block adds."""
+    """The contribution of one block."""
 
     flips_map: npt.NDArray[np.uint8]
     flips: npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Where patches lie on a tile, the chunks that cover them, and the model's answers for all of them."""
+"""The positions of patches on a tile, the chunks that cover them, and the model's answers for all of them."""
 
 import io
 import json
@@ -23,7 +23,7 @@ DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, msgspec.ValidationError),
 )
-"""What reading an .npz file raises when its bytes are not those that were saved."""
+"""The exceptions that reading a damaged .npz file may raise."""
 _ABOUT = 1 << 20
 # Bytes of what a file says of itself.
 _PER_PATCH = 1024
@@ -55,7 +55,7 @@ class Chunk:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many rows and columns of patches there are."""
+        """The number of rows and columns of patches."""
         return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
 
 

@@ -22,15 +22,15 @@ BUILT_IN = ("class", "maxprob", "entropy", "gap", "probs", "multilabel")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 PROBS_SCALE = 10000
-"""What uint16 probabilities are multiplied by; the band's scale says so to readers."""
+"""The factor by which probabilities are multiplied to be stored as uint16; the scale of the band records it."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What an output raster holds.
+    """The contents of an output raster.
 
-    `resampling` is what its overviews are made by. `band_names` has one name per band; none means a single band.
-    `scale` x stored value = value. `categories` are the names and colours (#rrggbb) of the values from 0.
+    `resampling` is the method used for its overviews. `band_names` has one name per band; if it is empty, there is a
+    single band. `scale` x stored value = value. `categories` are the names and colours (#rrggbb) of the values from 0.
     """
 
     name: str
@@ -96,7 +96,7 @@ def entropy(probabilities: Probabilities, class_names: Sequence[str]) -> Probabi
 
 
 def gap(probabilities: Probabilities, class_names: Sequence[str]) -> Probabilities:
-    """How far the most probable class is above the next."""
+    """The difference between the highest and the second-highest probability."""
     top: Probabilities = probabilities[0].copy()
     second: Probabilities = np.full_like(top, -np.inf)
     loser = np.empty_like(top)

@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class Readable(Protocol):
-    """What the pipeline needs of a tile."""
+    """The interface that the pipeline needs of a tile."""
 
     shape: tuple[int, int]
 
@@ -42,7 +42,7 @@ class Readable(Protocol):
 
 
 class Writer(Protocol):
-    """What the pipeline needs of an output raster."""
+    """The interface that the pipeline needs of an output raster."""
 
     layer: Layer
 
@@ -205,7 +205,7 @@ def thumbnail_step(shape: tuple[int, int], size: int) -> int:
 
 @dataclass
 class Rendered:
-    """What is known of the class map once it is rendered."""
+    """The pixel counts, the hash and the thumbnail of a rendered class map."""
 
     pixels: npt.NDArray[np.int64]
     """[classes]: how many pixels have each class."""

@@ -19,7 +19,7 @@ _QGIS = "3.22.0"
 
 
 def sidecars(path: Path, layer: Format, class_names: Sequence[str]) -> dict[Path, bytes]:
-    """What belongs beside the raster of a layer, by final names; nothing beside a user's layer without categories."""
+    """The files that belong beside the raster of a layer, by final path; none for a user's layer without categories."""
     style = path.with_suffix(".qml")
     if categories := categories_of(layer, class_names):
         return {path.with_name(path.name + ".aux.xml"): _category_names(categories), style: _palette(categories)}

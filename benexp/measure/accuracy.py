@@ -1,4 +1,4 @@
-"""How right answers are: of patches against their labels, of a map against a reference. scikit-learn does the sums."""
+"""Accuracy of labelled patches, and of maps against a reference. scikit-learn computes the scores."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class LabelAccuracy:
-    """How well n patches were labelled.
+    """The accuracy of the labels predicted for n patches.
 
-    The average precision of a class without a labelled patch is undefined; precision, recall and F1 are where nothing
-    was labelled or predicted. All macro means are over the classes with a labelled patch.
+    The average precision of a class without a labelled patch is undefined; precision, recall and F1 are undefined where
+    nothing was labelled or predicted. All macro means are over the classes with a labelled patch.
     """
 
     labelled: npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ class LabelAccuracy:
 
 @dataclass(frozen=True)
 class MapAccuracy:
-    """How well a map agrees with a reference. Classes that neither has are undefined, and left out of the means."""
+    """The agreement of a map with a reference. Classes that neither has are undefined, and left out of the means."""
 
     confusion: npt.NDArray[np.int64]
     """[classes, classes]: pixels by the reference's class and the map's."""
@@ -127,6 +127,6 @@ def map_accuracy(confusion: npt.NDArray[np.int64]) -> MapAccuracy:
 
 
 def _mean(values: Numbers) -> float:
-    """Of those that are defined; NaN where none is."""
+    """The mean of the values that are defined; NaN if none is."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else np.nan

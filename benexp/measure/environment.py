@@ -1,4 +1,4 @@
-"""What a run ran on: machine, interpreter, library versions, and the code's own revision."""
+"""The environment of a run: machine, interpreter, library versions, and the revision of the code."""
 
 import functools
 import hashlib

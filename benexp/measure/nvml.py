@@ -1,4 +1,4 @@
-"""What NVIDIA's management library tells of GPUs, where nvidia-ml-py and a driver are there."""
+"""The facts and readings of GPUs from NVIDIA's management library, where nvidia-ml-py and a driver are installed."""
 
 import functools
 import importlib

@@ -1,6 +1,6 @@
-"""What a run takes while it goes on: memory, processor time, files, threads, device memory, energy.
+"""The resources used during a run: memory, processor time, files, threads, device memory, energy.
 
-A thread looks every half second; what that costs itself is in every run's record.
+A thread takes a sample every half second; the cost of sampling is in every run's record.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ INTERVAL = 0.5
 """Seconds between looks."""
 
 POINTS = 200
-"""How many samples of a run a report keeps."""
+"""The largest number of samples of a run that a report keeps."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Sample:
     rss_bytes: int
     """Resident memory; pages that processes share count for each."""
     cpu_percent: float | None
-    """Of one core: 400 are four cores."""
+    """The processor use in percent of one core: 400 are four cores."""
     other_cores: float | None
-    """How many cores' worth of work the rest of the machine did."""
+    """The work done by the rest of the machine, in cores."""
     stolen_cores: float | None
-    """How many cores' worth of time the hypervisor gave to other machines."""
+    """The time that the hypervisor gave to other machines, in cores."""
     load_average: float
-    """Of the last minute, this process included."""
+    """The load average of the last minute, this process included."""
     open_files: int
-    """Of this process, with pipes and sockets."""
+    """The number of open files of this process, with pipes and sockets."""
     threads: int
     processes: int
     cpu_mhz: float | None
-    """Of the fastest core that this process may use."""
+    """The frequency of the fastest core that this process may use."""
     device_memory_bytes: int | None
     """On the device, by all processes."""
     device_watts: float | None
@@ -234,7 +234,7 @@ class _Counted(NamedTuple):
 
 
 def _or_0(process: psutil.Process, ask: Callable[[psutil.Process], Number]) -> Number | Literal[0]:
-    """What a process says of itself, 0 when it has ended meanwhile."""
+    """The value that `ask` gives for a process; 0 if the process has ended meanwhile or denies access."""
     try:
         return ask(process)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -259,7 +259,7 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _frequency_files(sys: Path) -> list[Path]:
-    """Of a few of the cores that this process may use: reading one takes the kernel some time."""
+    """The frequency files of at most eight usable cores: reading one takes the kernel some time."""
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     files = (sys / f"devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq" for core in usable[:8])
     return [file for file in files if file.exists()]

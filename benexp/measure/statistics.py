@@ -1,14 +1,15 @@
-"""What repeated times say: medians with intervals, how many times faster one is than another, and how far they spread.
+"""Statistics of repeated times: medians with intervals, ratios of speed between configurations, and spread.
 
-Times are positive, and what disturbs them multiplies them: all of it is computed on their logarithms. The interval of a
-median is a bootstrap's from six samples on. With fewer no resampling reaches 95 % (five agree by chance in one of 16
-cases), and it is Student's, which two samples of one configuration, interchangeable within a repeat, never make too
-narrow.
+Times are positive, and disturbances multiply them, so everything is computed on their logarithms. From six samples on,
+the interval of a median is a bootstrap's. With fewer, no resampling reaches 95 % (five agree by chance in one of 16
+cases), and the interval is Student's, which two samples of one configuration, interchangeable within a repeat, never
+make too narrow.
 
-How many repeats it takes, where runs vary by 2 % (simulated, see the tests): 15 find a difference of 5 % in 97 of 100
-experiments, or in 86 where every tenth run is some 30 % late; 10 do in 92, or in 67. A difference of 10 % takes 4 (97,
-or 53), one of 25 % takes 3 (100, or 68). Between a configuration and itself one is found in 4 of 100 at most. That
-there is none takes repeats, too: 3 say so in 69 of 100 experiments (or in 38), 6 in 99 (or 38), 15 in 99 (or 95).
+The number of repeats needed where runs vary by 2 % (simulated, see the tests): 15 find a difference of 5 % in 97 of 100
+experiments, or in 86 where every tenth run is some 30 % late; 10 find it in 92, or in 67. A difference of 10 % takes 4
+(97, or 53), one of 25 % takes 3 (100, or 68). Between a configuration and itself, a difference is found in at most 4 of
+100. A finding of no difference takes repeats, too: 3 lead to it in 69 of 100 experiments (or in 38), 6 in 99 (or 38),
+15 in 99 (or 95).
 """
 
 import functools
@@ -51,10 +52,10 @@ ComparisonVerdict = Literal["faster", "slower", "no difference", "undecided"]
 
 @dataclass(frozen=True)
 class SpeedRatio:
-    """How many times faster a candidate is than a reference: the median of the ratios within each repeat.
+    """The speed of a candidate relative to a reference: the median of the ratios within each repeat.
 
-    `speedup` is below 1 where the candidate is slower; `low` to `high` holds the true one with CONFIDENCE, and both are
-    None where fewer than two repeats were measured of both.
+    `speedup` is below 1 if the candidate is slower. The true value lies between `low` and `high` with CONFIDENCE; both
+    are None if fewer than two repeats were measured of both.
     """
 
     speedup: float
@@ -114,7 +115,7 @@ def compare(candidate: Mapping[int, float], reference: Mapping[int, float]) -> S
 
 
 def is_wide(low: float | None, high: float | None) -> bool:
-    """Whether an interval tells next to nothing; none at all is not wide."""
+    """True if an interval is too wide to be informative; False if there is none."""
     return low is not None and high is not None and high > WIDE * low
 
 
@@ -128,12 +129,12 @@ def interval_words(interval: Interval | None) -> str | None:
 
 
 def spread(samples: Sequence[float]) -> float | None:
-    """How far runs of one configuration vary: their standard deviation as a share of the median, None of one sample."""
+    """The standard deviation of runs of one configuration, as a share of their median; None for fewer than two."""
     return float(np.std(samples, ddof=1) / np.median(samples)) if len(samples) > 1 else None
 
 
 def is_unstable(samples: Sequence[float], bound: float = UNSTABLE) -> bool:
-    """Whether the spread is above `bound`; one sample has none."""
+    """True if the spread is above `bound`; False for one sample, which has no spread."""
     found = spread(samples)
     return found is not None and found > bound
 
@@ -150,9 +151,9 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def histogram(seconds: Sequence[float]) -> dict[int, int]:
-    """How many latencies there are by bin, of those that hold any: bin n begins at 10 ** (n / PER_DECADE) seconds.
+    """The number of latencies in each bin that holds any: bin n begins at 10 ** (n / PER_DECADE) seconds.
 
-    The bins are the same for all runs, so that theirs can be added.
+    The bins are the same for all runs, so that their histograms can be added.
     """
     bins = Counter(math.floor(PER_DECADE * math.log10(latency)) for latency in seconds)
     return dict(sorted(bins.items()))

@@ -41,12 +41,12 @@ def embedded_hash(path: Path) -> str | None:
 
 
 def is_sound(path: Path) -> bool:
-    """Whether an artefact is as it was exported, with the file that belongs to it."""
+    """True if an artefact, with the file that belongs to it, is as it was exported."""
     return _hashed_file(path).is_file() and embedded_hash(path) is not None and has_its_weights(path)
 
 
 def has_its_weights(path: Path) -> bool:
-    """Whether the larger file of a sound artefact in two is the one it was exported with; true of one file alone."""
+    """True if a sound artefact is a single file, or if the larger of its two files is the one it was exported with."""
     larger = path.with_suffix(".bin") if path.suffix == ".xml" else path
     hashed = _hashed_file(path)
     if larger == hashed:

@@ -1,4 +1,6 @@
-"""Whether an ONNX file is all there is of its model: the format lets it name others, which engines open wherever.
+"""A check that an ONNX file holds all of its model: the format allows references to other files.
+
+Engines open such files wherever they are.
 
 The few fields that matter are found in the file itself, as protobuf lays them out, since an installation that runs
 models may lack the onnx library.
@@ -56,7 +58,7 @@ def check_whole(path: Path) -> None:
 
 
 def _elsewhere(content: mmap.mmap, place: slice, kind: str, depth: int = 0) -> Iterator[str]:
-    """What a message names outside the file, at any depth: in graphs, functions, attributes and training."""
+    """References to content outside the file, at any depth: in graphs, functions, attributes and training."""
     if depth > _DEEPEST:
         raise ValueError("its parts lie too deep inside each other")
     for number, value in _fields(content, place):

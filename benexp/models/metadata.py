@@ -1,4 +1,4 @@
-"""What an exported file, .onnx or .xml, says about itself: enough to be used as a model on its own. No torch here."""
+"""The metadata of an exported file, .onnx or .xml: enough to use it as a model on its own. No torch is needed."""
 
 import json
 from pathlib import Path
@@ -45,9 +45,9 @@ def to_metadata(spec: ModelSpec, precision: str, batch: int | None = None) -> di
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `to_metadata` wrote, and the file's `embedded_hash`.
+    """The content that `to_metadata` wrote, and the file's `embedded_hash`.
 
-    Raises BenexpError where `path` is neither format, damaged, or not exported by benexp.
+    Raises BenexpError if `path` is in neither format, damaged, or not exported by benexp.
     """
     # First: what engines do with damaged files is anyone's guess.
     own_hash = embedded_hash(path)

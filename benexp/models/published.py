@@ -16,7 +16,7 @@ from benexp.core.errors import BenexpError
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 KEY_PREFIX = "model.vision_encoder."
-"""What every key of the weights file starts with; the rest is timm's key."""
+"""The prefix of every key in the weights file; the rest of a key is timm's."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 

@@ -14,7 +14,7 @@ class AreaChange:
     class_name: str
     hectares: float
     share: float
-    """Of the compared pixels."""
+    """The difference in area as a share of the compared pixels."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class ModelRecord:
     patch_size: int
     classes: tuple[str, ...]
     weights: str
-    """Where they come from: `hub`, `folder`, `random` or `onnx`."""
+    """The source of the weights: `hub`, `folder`, `random` or `onnx`."""
     source: str
     """The repo id, the folder, the seed or the file, in words for tags and reports."""
     revision: str | None
@@ -30,6 +30,6 @@ class ModelRecord:
     trained: bool = True
     """False for random weights, also once they are exported: their maps mean nothing."""
     precision: str = "fp32"
-    """What the weights are stored at: another for exported files only."""
+    """The precision of the stored weights; only exported files may have one other than fp32."""
     batch: int | None = None
-    """How many patches at once an exported file takes; None: any."""
+    """The number of patches that an exported file takes at once; None: any."""

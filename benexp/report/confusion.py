@@ -23,7 +23,7 @@ _FOOT = 60
 _GRID = (226, 230, 233, 255)
 _RIGHT = (0, 104, 84)
 _WRONG = (196, 62, 36)
-"""What full cells are coloured, on the diagonal and off it."""
+"""The colours of full cells: `_RIGHT` on the diagonal, `_WRONG` off it."""
 _FIGURES = ("F1", "IoU", "pixels")
 
 

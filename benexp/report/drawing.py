@@ -1,4 +1,4 @@
-"""What the pictures share: colours, letters, maps in the colours of their classes."""
+"""The parts that the pictures share: colours, letters, maps in the colours of their classes."""
 
 import unicodedata
 from collections.abc import Sequence

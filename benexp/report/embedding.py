@@ -1,4 +1,4 @@
-"""What a page carries of a tile, within limits that keep the page of a full tile under 15 MB.
+"""The data of a tile that a page holds, within limits that keep the page of a full tile under 15 MB.
 
 | | bytes at most | beyond that |
 |---|---|---|
@@ -6,7 +6,7 @@
 | pixel mask | MASK_BYTES, deflated | every n-th pixel |
 | a picture | PICTURE_BYTES, as WebP | lower quality, then smaller |
 
-In the page they are base64, 4/3 of that. Whoever looks at the page is told by `notices` what it lacks.
+The page holds them as base64, which takes 4/3 of these sizes. `notices` list for its readers what was reduced.
 """
 
 import base64

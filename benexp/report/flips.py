@@ -21,9 +21,9 @@ _ROW = 34
 _SWATCH = 22
 _LINE = 26
 _DIM = 0.72
-"""How much of the map's colours is paper."""
+"""The share of paper in the colours of the map (0 to 1)."""
 _FAINTEST = 0.5
-"""How strong the mark of a single pixel is among hundreds that a cell of the picture stands for."""
+"""The opacity of the faintest mark (0 to 1): that of a single pixel among the hundreds in a cell of the picture."""
 _CHANGES = 8
 
 

@@ -1,4 +1,4 @@
-"""What self-contained pages are made of: styles and scripts that go into them, and what they may do."""
+"""The parts of self-contained pages: styles, scripts, and the policy that limits what a page may do."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def script(name: str) -> Markup:
 
 
 def script_hashes(scripts: Sequence[str]) -> str:
-    """What a page's policy says to run exactly these scripts."""
+    """The sources in a page's content security policy that allow exactly these scripts."""
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
 
 

@@ -38,7 +38,7 @@ EXTENSIONS = [
     f"{_BASE}/file/v2.1.0/schema.json",
 ]
 MODEL_EXTENSIONS = [f"{_BASE}/mlm/v1.5.2/schema.json", f"{_BASE}/eo/v2.0.0/schema.json"]
-"""Of items that link to their model: the former demands an asset of it, the latter names the bands that it takes."""
+"""The extensions of items that link to their model: the first requires an asset for it, the second names its bands."""
 GEOJSON, JSON, XML = "application/geo+json", "application/json", "application/xml"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 FRAMEWORKS = {"onnxruntime": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT", "torch": "PyTorch"}
@@ -288,7 +288,7 @@ def _band(raster: Any, number: int, layer: str) -> dict[str, Any]:
 
 
 def _classes(layer: str, spec: ModelSpec) -> dict[str, Any]:
-    """What the values of a layer stand for, where they are not amounts."""
+    """The STAC fields that explain the values of a layer; empty if the values are quantities."""
     if layer == "class":
         nothing = {"value": 255, "name": "nodata", "title": "No data", "nodata": True}
         return {"classification:classes": [*classes_of(spec), nothing]}

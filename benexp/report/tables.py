@@ -15,7 +15,7 @@ from benexp.records.run import WorkRecord
 
 
 class Area(NamedTuple):
-    """How much of a tile is of a class: hectares, and the share of the classified area (0 to 1)."""
+    """The area of a class in a tile: hectares, and the share of the classified area (0 to 1)."""
 
     land_cover: LandCover
     hectares: float
@@ -64,7 +64,7 @@ def write_areas(path: Path, record: WorkRecord, counts: npt.NDArray[np.int64], c
 
 
 def write_classmap(path: Path, class_names: Sequence[str]) -> None:
-    """What the ids in the class raster mean: id -> name, colour, CLC codes."""
+    """Write the meaning of the ids in the class raster: id -> name, colour, CLC codes."""
     classmap = {
         str(i): {"name": c.name, "colour": c.colour, "clc": list(c.clc)} for i, c in enumerate(named(class_names))
     }

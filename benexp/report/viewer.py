@@ -128,7 +128,7 @@ def _geotiffs(tile: str, files: Sequence[Path]) -> dict[str, str]:
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
-    """What the page says about the run, as (label, value)."""
+    """The facts about the run that the page shows, as (label, value)."""
     model, backend, chunking, pixels = record.model, record.backend, record.config["chunking"], record.pixels
     height, width = record.shape
     return [
@@ -153,8 +153,9 @@ def _percent(share: float) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """What a page may do: run exactly these scripts, show what it holds, load nothing; where it is served, read the
-    GeoTIFFs beside it with the server's library, which unpacks them by a wasm that it loads from itself.
+    """The content security policy of a page: it may run exactly these scripts, show what it holds, and load nothing.
+    Where it is served, it may read the GeoTIFFs beside it with the server's library, which unpacks them by WebAssembly
+    that it loads from itself.
     """
     hashes = page.script_hashes(scripts)
     return (

@@ -30,7 +30,7 @@ class Entry:
 
 
 def entries_of(config: Config, overrides: Sequence[str]) -> list[Entry]:
-    """What is to be compared. Raises BenexpError where that is not two different backends, at least, that exist."""
+    """The backends to compare. Raises BenexpError unless at least two are given, all different and known."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.startswith("backend.") and key.removeprefix("backend.") not in SHARED:

@@ -42,7 +42,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What came of one trial: `what` runs, or why nothing does."""
+    """The outcome of one trial; `what` names what runs, or gives the reason why nothing does."""
 
     trial: Trial
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""What a run would take of memory and disk, without running it: `dry_run=true`, and what a benchmark checks first."""
+"""The memory and disk space that a run would take, for `dry_run=true` and the first check of a benchmark."""
 
 import dataclasses
 import logging
@@ -28,18 +28,18 @@ log = logging.getLogger("benexp")
 BASE = 0.13e9
 """Bytes that a process has with all that benexp imports, and no engine."""
 ENGINES = {"nothing": 0.0, "checkpoint": 0.35e9, "onnx": 0.1e9, "openvino": 0.25e9}
-"""What engines add, by what they need; others are taken for the largest of these."""
+"""Bytes that an engine adds, by what it needs; one that is not listed counts as the largest."""
 WEIGHTS = 0.1e9
 """Bytes of a model that is not at hand yet: a resnet50's."""
 COPIES = 2
-"""How often an engine holds the weights: as they are read, and as it keeps them."""
+"""The number of copies of the weights that an engine holds: as they are read, and as it keeps them."""
 PER_PATCH = 4e6
 """Bytes of activations for each patch of a batch: of the published networks at fp32, some more, some less."""
 COMPRESSED = 0.7
-"""What layers take on disk, as a share of their plain size: 0.63 to 0.72 of tiles of 1500 to 3000 pixels a side, less
-where much is alike: 0.06 to 0.13 of a made-up tile at stride 120."""
+"""The size of layers on disk as a share of their uncompressed size: 0.63 to 0.72 for tiles of 1500 to 3000 pixels a
+side, less where the content is uniform: 0.06 to 0.13 for a synthetic tile at stride 120."""
 UNCERTAIN = 2
-"""How far measured peaks of memory were from the estimate at most, as a factor."""
+"""The largest factor by which measured peaks of memory differed from the estimate."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from exporters.ranges import RangePatches
 log = logging.getLogger("benexp")
 
 PRODUCTS = 8
-"""Of more products so many are read."""
+"""The largest number of products that patches are read from."""
 SIDE = 4
 """Patches are read in windows of so many by so many: a single one costs the decoding of a whole block, too."""
 BLOCK = 1024
@@ -99,7 +99,7 @@ def _warn(problems: Sequence[BenexpError], goes_on: bool) -> None:
 
 
 def _shares(products: Sequence[Path], count: int) -> dict[Path, int]:
-    """How many patches of which products."""
+    """The number of patches to read from each of the products that are used."""
     parts = np.array_split(np.arange(count), min(PRODUCTS, len(products), count))
     return {products[index]: len(part) for index, part in zip(_spread(len(products), len(parts)), parts, strict=True)}
 

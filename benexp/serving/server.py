@@ -99,9 +99,9 @@ def open_below(root: Path, target: str) -> BufferedReader:
 
 
 def asked_range(header: str | None, size: int) -> Span | None:
-    """What a Range header asks for of a file of `size` bytes; None where it asks for nothing or what is not understood.
+    """The span of a file of `size` bytes that a Range header asks for; None if it is missing or not understood.
 
-    Several ranges are answered by the whole file. An empty span is what cannot be satisfied.
+    A request for several ranges is answered with the whole file. An empty span is one that cannot be satisfied.
     """
     found = _ONE_RANGE.fullmatch(header.strip().lower()) if header else None
     if not found or found[0] == "bytes=-":
@@ -155,9 +155,10 @@ class FolderServer(ThreadingHTTPServer):
             log.error("%s: %s", client_address, one_line(error))
 
     def is_called(self, host: str) -> bool:
-        """Whether a Host header means this server.
+        """True if a Host header names this server.
 
-        A name that another site points here is refused; an address is itself, where all of them are listened to.
+        A name that another site points to this machine is refused. Any IP address is accepted if the server listens on
+        all addresses.
         """
         # A dot at the end says that a name is whole.
         name = re.sub(r":\d*$", "", host.strip().lower()).strip("[]").removesuffix(".")

@@ -1,4 +1,4 @@
-"""What works on this machine: `benexp task=doctor` tries every backend at every precision and says why not."""
+"""A check of this machine: `benexp task=doctor` tries every backend at every precision and prints why any fails."""
 
 import dataclasses
 import re
@@ -27,7 +27,7 @@ FEATURES = {
     "bf16": r"avx512_bf16",
     "AMX": r"amx_(?:bf16|int8)",
 }
-"""What makes a processor's reduced precisions quick, and how Linux calls it."""
+"""The processor features that speed up reduced precisions, and the patterns of Linux's names for them."""
 WIDTH = 118
 
 
@@ -104,7 +104,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _trials(backend: Mapping[str, Any]) -> list[Trial] | TrialOutcome:
-    """What there is to try of a backend, or why nothing of it can be."""
+    """The trials of a backend, or an outcome with the reason why there are none."""
     try:
         return trials_of(backend)
     except BenexpError as error:

@@ -1,4 +1,4 @@
-"""How right answers are: a backend's about labelled patches, or a map's about a raster of the classes that are true."""
+"""The accuracy of a backend on labelled patches, or of a map against a raster of the true classes."""
 
 from collections.abc import Callable, Sequence
 

@@ -31,7 +31,7 @@ PRECISIONS = {
     "openvino": ("fp32", "int8"),
     "tensorrt": ("fp32", "fp16", "bf16", "int8"),
 }
-"""What a file of each format can hold."""
+"""The precisions that a file of each format can hold."""
 INSTEAD = {
     "onnx": "nothing runs bf16 convolutions of ONNX, to check them; OpenVINO and TensorRT make bf16 of fp32 themselves",
     "openvino": "backend=openvino runs fp32 files at bf16 and fp16, too",
@@ -232,7 +232,7 @@ def _table(report: dict[str, Any]) -> list[str]:
 
 
 def _use(path: Path, precision: str, batch: int | None) -> str:
-    """What to do with the file."""
+    """The instructions for using the file."""
     if path.suffix == ".engine":
         return f"benexp builds one for itself with backend=tensorrt backend.precision={precision}; this one is yours"
     runs = "openvino" if path.suffix == ".xml" else "onnxruntime-cpu"

@@ -17,7 +17,7 @@ LIBRARY = "vendor/geotiff/geotiff.js"
 
 
 def made(folder: Path) -> dict[str, tuple[str, Callable[[], bytes]]]:
-    """What is served beside the folder's files: the start page, and the library that pages read GeoTIFFs with."""
+    """The content served beside the folder's files: the start page, and the library with which pages read GeoTIFFs."""
     library = resources.files("benexp.report") / LIBRARY
     return {
         "/": ("text/html", lambda: start_page(folder)),
