@@ -180,4 +180,4 @@ def test_a_tile_at_int8(safe: Path, tmp_path: Path) -> None:
     again = run("export.tolerance.fp16=0.02")
     assert again["grid_reused"]
     assert again["range_patches"] == record["range_patches"]
-    assert not run("quantization.patches=9")["grid_reused"]
+    assert not run("quantization.patches=9", "overwrite=true")["grid_reused"]
