@@ -1,5 +1,7 @@
 """The grid of a tile, which the whole and its regions share: answers to another question are never replaced by it."""
 
+import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -85,3 +87,31 @@ def test_chunks_that_a_region_left_go_once_the_grid_has_them(product: Path, tmp_
     shutil.copy(tmp_path / SHARED, left / "0-0-x.npz")
     assert classify(product, tmp_path, *ASKED, REGION)["grid_reused"]
     assert not left.exists()
+
+
+def test_a_region_is_warned_about_for_what_it_read_itself(tmp_path: Path) -> None:
+    arrays = {band: array // 10 + 3000 for band, array in random_arrays((240, 600)).items()}
+    for array in arrays.values():
+        array[:, : array.shape[1] // 3] = 500 + array[:, : array.shape[1] // 3] % 100
+    halves = write_folder(tmp_path / "tile", arrays=arrays)
+    asked = (*FAST, *COUNTING, "offset=-1000")
+    dark = classify(halves, tmp_path / "out", *asked, "region.pixels=[0,0,120,100]")
+    assert any("set to 1" in warning for warning in dark["warnings"])
+    bright = classify(halves, tmp_path / "out", *asked, "region.pixels=[0,480,120,100]")
+    assert not any("set to 1" in warning for warning in bright["warnings"])
+
+
+def test_a_newer_benexp_is_said_for_regions_and_a_key_that_the_record_lacks_is_no_difference(
+    product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = classify(product, tmp_path, *ASKED, REGION)
+    path = folder_of(tmp_path, record) / "run.json"
+    content = json.loads(path.read_text())
+    del content["config"]["saturated"]
+    path.write_text(json.dumps(content))
+    monkeypatch.setattr("benexp.runs.grid_key.__version__", "99")
+    with caplog.at_level(logging.INFO):
+        again = classify(product, tmp_path, *ASKED, REGION)
+    assert "changed since its grid was saved: classified anew" in caplog.text
+    assert not again["grid_reused"] and again["map_hash"] == record["map_hash"]
+    assert [path.parent.name for path in tmp_path.rglob("*_grid.npz")] == ["tile"]
