@@ -87,7 +87,7 @@ def test_the_brightest_value_fits() -> None:
 
 
 def gappy(b02: int, b12: int) -> Content:
-    """Of two bands with data in these first rows of 150."""
+    """The content of two bands that have data in these first rows of 150."""
     pixels = np.random.default_rng(0).integers(1, 4000, (2, 150, 150), dtype=np.uint16)
     pixels[0, b02:] = pixels[1, b12:] = 0
     return Content(BANDS, tally(pixels, pixels.all(0)))

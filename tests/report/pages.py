@@ -38,7 +38,7 @@ def values(folder: Path, layer: str) -> np.ndarray:
 
 
 def place(page: Any, row: int, col: int) -> tuple[float, float]:
-    """Where on the screen the centre of a pixel is."""
+    """The position of a pixel's centre on the screen."""
     script = "([r, c]) => map.getPixelFromCoordinate([data.extent[0] + 10 * (c + .5), data.extent[3] - 10 * (r + .5)])"
     x, y = page.evaluate(script, [int(row), int(col)])
     box = page.locator("#map").bounding_box()
@@ -51,7 +51,7 @@ def point(page: Any, row: int, col: int) -> None:
 
 
 def read(page: Any) -> list[str]:
-    """What the readout says of the place under the pointer, and of how sure the model is there."""
+    """The text of the readout for the place under the pointer, and the certainty shown there."""
     return list(page.locator("#readout .place span").all_inner_texts())
 
 

@@ -17,7 +17,7 @@ from tests.report.test_viewer import empty_grid, viewer
 
 
 def colours(page: Any, pixels: list[list[int]]) -> list[list[int]]:
-    """What the map's finest tiles would show at these pixels, [r, g, b, a]."""
+    """The colours [r, g, b, a] of the map's finest tiles at these pixels."""
     script = """(pixels) => pixels.map(([row, col]) => {
       const axis = (first) => Array.from({ length: TILE }, (_, i) => first + i);
       const canvas = style.paint(grid, axis(row), axis(col));

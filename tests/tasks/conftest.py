@@ -1,4 +1,4 @@
-"""What tests of runs note."""
+"""The fixtures of tests of runs."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from benexp.mapping.resume import KeptChunks
 
 @pytest.fixture
 def classified(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many patches of each chunk runs of this process have classified, in their order; not those taken over."""
+    """The patches classified for each chunk, in order, by runs of this process; restored chunks do not count."""
     found: list[int] = []
     keep = KeptChunks.keep
 

@@ -21,7 +21,7 @@ class Counting(Backend):
 
     precisions = ("fp32", "bf16")
     divisor: ClassVar[float] = 500
-    """Of another model: other answers."""
+    """The scale of the answers; another model has another one."""
 
     def _infer(self, patches: np.ndarray) -> np.ndarray:
         # Sums of whole numbers in float64 are exact, in whichever order they are added.

@@ -48,7 +48,7 @@ def tags_of(folder: Path) -> list[dict[str, str]]:
 
 
 def page_text(folder: Path) -> str:
-    """What there is to read in viewer.html, but for scripts and styles."""
+    """The text of viewer.html, without scripts and styles."""
     html = re.sub(r"<(script|style)[^>]*>.*?</\1>", " ", (folder / "viewer.html").read_text(), flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]*>", " ", html).split())
 

@@ -53,7 +53,7 @@ class Mortal(Counting):
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 4 x 11 patches, with a corner that has no data and brightness that changes."""
+    """A product of 4 x 11 patches, with a corner without data and varying brightness."""
     return made(tmp_path_factory.mktemp("products") / "tile")
 
 

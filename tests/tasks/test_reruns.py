@@ -141,7 +141,7 @@ def test_another_question_is_refused_before_any_work(
 def test_another_patch_size_is_refused(
     product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of a model that takes any: those of the published networks are fixed."""
+    """The patch size of a model that takes any: those of the published networks are fixed."""
     asked = [f"tile_folder={product}", f"output_folder={tmp_path}", *ASKED, "model.weights=random"]
     assert main(asked) == 0
     before = contents(tmp_path)
